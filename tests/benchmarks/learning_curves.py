@@ -188,29 +188,15 @@ def sentences(found):
     return made
 
 
-def versions(found):
-    """FlowDensity's lead over the version before in nats, by table and rows."""
+def whole_tables(found):
+    """FlowDensity's likelihood of whole tables, its best member's, and processor seconds."""
     lines = []
     for table, title in TABLES.items():
-        for rows in sorted({key[1] for key in found.fits if key[0] == table}):
-            mean, error, draws = found.more(table, rows, "before")
-            if not draws:
-                continue
-            if draws == 1:
-                error = found.of(table, rows, "before")[0][1]
-            lines.append(
-                (
-                    title,
-                    f"{rows:,}",
-                    str(draws),
-                    shown(mean, error),
-                    *(
-                        f"{found.seconds(table, rows, name):.1f}"
-                        for name in ("FlowDensity", "before")
-                    ),
-                )
-            )
-    return table_of(("table", "rows", "draws", "more than before", "seconds", "before"), lines)
+        rows = max(key[1] for key in found.fits if key[0] == table)
+        ((nats, _, seconds, remark),) = found.of(table, rows, "FlowDensity").values()
+        best = re.search(r"best member .* (-?[\d.]+), pool", remark)[1]
+        lines.append((title, f"{rows:,}", f"{nats:.2f}", f"{float(best):.2f}", f"{seconds:.0f}"))
+    return table_of(("table", "rows", "pool", "best member", "seconds"), lines)
 
 
 def figure(found, path):
@@ -280,7 +266,7 @@ def main():
     parser.add_argument("--figure", help="draw it here")
     options = parser.parse_args()
     found = Found(options.csv)
-    for made in (beside_others, members, versions):
+    for made in (beside_others, members, whole_tables):
         print(made.__doc__, made(found), sep="\n\n", end="\n\n")
     if options.figure:
         figure(found, options.figure)

@@ -65,7 +65,9 @@ def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
 
 def test_a_search_goes_on_with_more_time(folder, monkeypatch, capsys):
     """The limit decides the order of the flows and the folds, which stay as they were."""
-    fit = [*FIT[:2], "--epochs", "2"]
+    wide = np.random.default_rng(0).normal(size=(200, 14))
+    np.savetxt("wide.csv", wide, delimiter=",", header=",".join("abcdefghijklmn"), comments="")
+    fit = ["fit", "wide.csv", "--epochs", "2"]
     with monkeypatch.context() as patch:
         killed_after(patch, 1)
         with pytest.raises(RuntimeError):

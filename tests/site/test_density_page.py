@@ -13,7 +13,7 @@ from tests.benchmarks.learning_curves import (
     beside_others,
     members,
     sentences,
-    versions,
+    whole_tables,
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -28,7 +28,7 @@ def text_of(page):
     [
         (beside_others, "density_of_my_table"),
         (members, "density_of_my_table"),
-        (versions, "benchmarks"),
+        (whole_tables, "benchmarks"),
     ],
 )
 def test_a_table_of_a_page_is_made_of_the_csv(table, page):

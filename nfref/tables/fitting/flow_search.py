@@ -1,11 +1,11 @@
 """Search for a pool: which flows are trained, in which order, and in how much time.
 
 Simple densities come first. From 50 rows on flows follow, one kind at a time through all folds:
-neural spline flows of tanh and of relu units, a masked autoregressive flow, and then more of
-whichever did best; or flows of the kind that is asked for. Another kind follows as long as it pays
-(:mod:`nfref.tables.fitting.effort`) and the budget leaves time for it. Each flow has orders and
-first parameters of its own. In several folds the flows of all folds are one candidate, their mean.
-A plan without simple densities has flows alone and one fold.
+neural spline flows of tanh and of relu units, a masked autoregressive flow (first if time is
+short), and then more of whichever did best; or flows of the kind that is asked for. Another kind
+follows as long as it pays (:mod:`nfref.tables.fitting.effort`) and the budget leaves time for it.
+Each flow has orders and first parameters of its own. In several folds the flows of all folds are
+one candidate, their mean. A plan without simple densities has flows alone and one fold.
 
 Each training has one thread. Threads that have nothing to do, beside the simple densities and the
 last folds of a kind, begin the trainings that will probably be needed next. Others are trained
@@ -51,6 +51,7 @@ from nfref.training.gradient import ONE_AT_A_TIME, threads_of_steps
 
 FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities
 MOST_PROCESSES = 64
+CHEAP_PART = 1 / 3  # of the parameters of the largest kind that a cheap one has at most
 GOOD_PART = 0.4  # share of the estimated seconds of a kind that is worth having
 
 
@@ -294,14 +295,16 @@ class _FlowSearch:
     # Which kind -----------------------------------------------------------------------------
 
     def _in_order(self):
-        """Return the first kinds in the order of training: the cheapest first if time is short.
+        """Return the first kinds in the order of training: cheap ones first if time is short.
 
-        The others may be cut, and one flow that is complete says more than one that is cut.
+        The others may be cut or left out, and one complete flow says more than one that is cut.
         """
         plan, kinds = self.plan, self.plan.kinds
-        if plan.limits.is_short(len(self.rows), plan.time_budget):
-            return sorted(kinds, key=lambda kind: len(self._start(kind).vector))
-        return kinds
+        if not plan.limits.is_short(len(self.rows), plan.time_budget):
+            return kinds
+        sizes = {kind.name: len(self._start(kind).vector) for kind in kinds}
+        most = CHEAP_PART * max(sizes.values(), default=0)
+        return sorted(kinds, key=lambda kind: sizes[kind.name] > most)
 
     def _next_kind(self, gains):
         """Return the kind to train next; None if no other pays or time is out."""
