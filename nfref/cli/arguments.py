@@ -3,10 +3,10 @@
 ``nfref --help`` imports no more than this module, so slow imports stand where they are used.
 """
 
-import argparse
 import contextlib
 import math
 import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
@@ -41,7 +41,7 @@ class Options:
             )
 
     @classmethod
-    def of(cls, namespace: argparse.Namespace) -> Any:
+    def of(cls, namespace: Namespace) -> Any:
         """Return the options that argparse found."""
         return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
 
@@ -99,7 +99,7 @@ def quiet() -> Any:
     return option("print results, warnings and errors alone", action="store_true")
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(ArgumentParser):
     """An argument parser that raises a UsageError instead of printing the usage."""
 
     def __init__(self, prog, description=None, example=None, **options):
@@ -108,7 +108,7 @@ class Parser(argparse.ArgumentParser):
             description=description,
             epilog=example,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=RawDescriptionHelpFormatter,
             **options,
         )
 
@@ -134,13 +134,11 @@ def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
         except ValueError:
             from nfref.runtime.checks import shortened
 
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number, got {shortened(text)}"
-            ) from None
+            raise ArgumentTypeError(f"expected a whole number, got {shortened(text)}") from None
         if number < minimum:
-            raise argparse.ArgumentTypeError(f"expected at least {minimum}, got {number}")
+            raise ArgumentTypeError(f"expected at least {minimum}, got {number}")
         if number > maximum:
-            raise argparse.ArgumentTypeError(f"expected at most {maximum}, got {number}")
+            raise ArgumentTypeError(f"expected at most {maximum}, got {number}")
         return number
 
     return read
@@ -151,9 +149,9 @@ def positive(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+        raise ArgumentTypeError(f"expected a number, got {text!r}") from None
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a finite number above 0, got {text}")
+        raise ArgumentTypeError(f"expected a finite number above 0, got {text}")
     return number
 
 
@@ -169,13 +167,13 @@ def support(text: str) -> tuple[str, str]:
 
     name, equals, kind = text.rpartition("=")
     if not (name and kind):
-        raise argparse.ArgumentTypeError(
+        raise ArgumentTypeError(
             f"expected NAME=SUPPORT, as in age=positive or share=0:1, got {text!r}"
         )
     try:
         asked_support(name, kind)
     except ColumnError as error:
-        raise argparse.ArgumentTypeError(error.what) from None
+        raise ArgumentTypeError(error.what) from None
     return name, kind
 
 
@@ -183,7 +181,7 @@ def names(text: str) -> tuple[str, ...]:
     """Read names of columns, as in x1,x2."""
     found = tuple(name.strip() for name in text.split(","))
     if not all(found):
-        raise argparse.ArgumentTypeError(f"expected names of columns, as in x1,x2; got {text!r}")
+        raise ArgumentTypeError(f"expected names of columns, as in x1,x2; got {text!r}")
     return found
 
 
@@ -199,7 +197,7 @@ def share(text: str) -> float:
     """Read a number above 0 and below 1."""
     found = floats(text, ",")
     if len(found) != 1 or not 0 < found[0] < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
+        raise ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
     return found[0]
 
 
@@ -221,7 +219,7 @@ def conditions(text: str) -> tuple[tuple[str, str], ...]:
         else:
             found.append((name.strip(), value))
     if not all(name and value for name, value in found):
-        raise argparse.ArgumentTypeError(
+        raise ArgumentTypeError(
             f"expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got {text!r}"
         )
     return tuple(found)
@@ -231,7 +229,7 @@ def penalties(text: str) -> tuple[float, ...]:
     """Read KINETIC,JACOBIAN: two numbers of at least 0."""
     found = floats(text, ",")
     if len(found) != 2 or not all(0 <= number < math.inf for number in found):
-        raise argparse.ArgumentTypeError(
+        raise ArgumentTypeError(
             f"expected KINETIC,JACOBIAN, two finite numbers of at least 0, got {text!r}"
         )
     return found

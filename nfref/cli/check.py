@@ -4,7 +4,6 @@ Exit status 0 if every property was judged and passed, 1 if one failed, 3 if non
 could not be judged, 2 for a mistake in what was asked for.
 """
 
-import argparse
 import contextlib
 import importlib
 import inspect
@@ -13,6 +12,7 @@ import json
 import os
 import sys
 import time
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +44,14 @@ def add_commands(commands: Any) -> None:
 def _interval(text):
     ends = floats(text, ":")
     if len(ends) != 2 or not ends[0] < ends[1]:
-        raise argparse.ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
+        raise ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
     return ends
 
 
 def _shape(text):
     sizes = text.split(",")
     if not all(size.strip().isdigit() and int(size) for size in sizes):
-        raise argparse.ArgumentTypeError(f"expected sizes such as 3,8,8, got {text!r}")
+        raise ArgumentTypeError(f"expected sizes such as 3,8,8, got {text!r}")
     return tuple(int(size) for size in sizes)
 
 

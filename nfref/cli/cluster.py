@@ -39,6 +39,7 @@ def results(
             "--dask: expected dask and distributed to be installed, found they are "
             "not; pip install 'nfref[dask]' brings them"
         ) from None
+    lost = OSError, asyncio.TimeoutError, asyncio.CancelledError, distributed.CancelledError
     logging.disable(logging.CRITICAL)  # Dask logs pages about a lost connection
     try:
         _ask(distributed, address)
@@ -59,12 +60,7 @@ def results(
                     f"{path}: expected a worker that scores it, got several that "
                     "died while they did"
                 ) from None
-            except (
-                OSError,
-                asyncio.CancelledError,
-                distributed.CancelledError,
-                asyncio.TimeoutError,
-            ):
+            except lost:
                 raise ClusterLost(
                     f"--dask: expected the scheduler at {address} to answer until "
                     f"the end, lost it after {k} of {len(paths)} files"

@@ -18,10 +18,8 @@ def for_model(data: Data, model: Model) -> tuple[Array, bool]:
     """Return the data in the order of the model's columns, and whether names decided it."""
     columns = model.columns or numbered_columns(model.density.dim)
     named = columns != numbered_columns(model.density.dim)
-    return (
-        match_columns(data.name, data.table, columns, named),
-        data.table.named and (named or data.columns == columns),
-    )
+    values = match_columns(data.name, data.table, columns, named)
+    return values, data.table.named and (named or data.columns == columns)
 
 
 def known_to(
@@ -89,15 +87,12 @@ def partial_cells(
     if needed and data.table.named and model.columns:
         raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {quoted_names(there)}")
     if absent and set(absent) <= set(optional):
-        table = data.table
-        values = np.concatenate(
-            [table.values, np.full((len(table.values), len(absent)), np.nan)], axis=1
-        )
+        table, columns = data.table, (*data.columns, *absent)
+        gaps = np.full((len(table.values), len(absent)), np.nan)
+        values = np.concatenate([table.values, gaps], axis=1)
         labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
-        data = replace(
-            data,
-            table=replace(table, values=values, labels=labels, columns=(*table.columns, *absent)),
-        )
+        table = replace(table, values=values, labels=labels, columns=columns)
+        data = replace(data, table=table)
     values, sure = for_model(data, model)
     cells = cells_of(data, values, model)
     with blamed(f"{data.name}: "):

@@ -211,9 +211,8 @@ class Source(Options):
             if not error.not_numbers:
                 raise
             raise UsageError(
-                f"{error}; --column {quote(error.column + '=category')} takes its "
-                f"texts as labels, --without {quote(error.column)} leaves the column "
-                "out"
+                f"{error}; --column {quote(error.column + '=category')} takes its texts as labels, "
+                f"--without {quote(error.column)} leaves the column out"
             ) from None
         if found.total > len(found.places):
             return Data(self.data, found.table, total=found.total, lowest=found.lowest)

@@ -122,9 +122,8 @@ def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]
     real = sum(isinstance(column, Continuous) for column in columns)
     if minutes_of_real(real) > LONG:
         yield (
-            f"{real:,} real columns: the simple densities take about "
-            f"{minutes_of_real(real):.1f} minutes of a processor, before any flow, and an eighth "
-            "of that for half of the columns"
+            f"{real:,} real columns: the simple densities take about {minutes_of_real(real):.1f} "
+            "minutes of a processor, before any flow, and an eighth of that for half of the columns"
         )
     if given:
         rest = [column.name for column in columns if column.name not in given]

@@ -123,9 +123,8 @@ class Training(Options):
         if several or flow in SIMPLE:
             if self.of_one_flow:
                 raise UsageError(
-                    f"--{next(iter(self.of_one_flow))}: expected none with --flow {flow}, "
-                    f"which tries {'several' if several else 'none'}; --flow maf is one that "
-                    "takes it"
+                    f"--{next(iter(self.of_one_flow))}: expected none with --flow {flow}, which "
+                    f"tries {'several' if several else 'none'}; --flow maf is one that takes it"
                 )
         else:
             with blamed("--"):

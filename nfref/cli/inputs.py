@@ -93,10 +93,8 @@ def rows_for(
         if not np.any(whole):
             raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
         note(f"{said}; these rows are left out")
-    return (
-        column_matching.with_text(data, values, model)[whole],
-        None if weight is None else weight[whole],
-    )
+    rows = column_matching.with_text(data, values, model)[whole]
+    return rows, None if weight is None else weight[whole]
 
 
 def table_model(path: str, option: str) -> Model:
@@ -125,10 +123,8 @@ def given_values(model: Model, asked: Sequence[tuple[str, Any]], path: str) -> d
     check_of_table(model, path, "--given")
     for column in model.density.columns:  # labels that are no text
         if column.name in given and column.kind == "category":
-            text = given[column.name]
-            given[column.name] = next(
-                (label for label in column.labels if str(label) == text), text
-            )
+            texts = {str(label): label for label in reversed(column.labels)}
+            given[column.name] = texts.get(given[column.name], given[column.name])
     with blamed("--"):
         row_given(model.density, given)
     return given

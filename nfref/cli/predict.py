@@ -262,9 +262,8 @@ def _check_none_missing(name, others):
     for column, values in others.items():
         if np.any(is_missing(values)):
             raise UsageError(
-                f"{name}: column {column!r}: expected no empty cell in a column that "
-                f"the model does not know, got one in row "
-                f"{np.argmax(is_missing(values)) + 1}"
+                f"{name}: column {column!r}: expected no empty cell in a column that the model "
+                f"does not know, got one in row {np.argmax(is_missing(values)) + 1}"
             )
 
 

@@ -13,7 +13,6 @@ from nfref.runtime.annotations import Any
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.row_fingerprints import keys_of, of_text
-from nfref.tables.queries.scoring import log_prob, sample_like, sample_rows, stacked
 from nfref.tables.reading import numbered_columns
 
 
@@ -62,17 +61,8 @@ def report(options: Page) -> None:
     about = {
         name: printable(str(text)) for name, text in about_model(model).items() if name != "columns"
     }
-    found = gather(
-        model,
-        names,
-        rows,
-        lambda x: log_prob(model.density, model.params, x),
-        lambda rng, n: _draws(model, rows, rng, n),
-        np.random.default_rng(options.seed),
-        about,
-        weight,
-        _tested(model, rows),
-    )
+    rng = np.random.default_rng(options.seed)
+    found = gather(model, names, rows, rng, about, weight, _tested(model, rows))
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())
@@ -89,21 +79,11 @@ def _tested(model, rows):
         return None
     fit, fitted = model.info.get("fit"), of_text(model.info.get("fitted_to"))
     keys = keys_of(model.density, list(rows.T))
-    found = (
-        ~np.isin(keys, fitted)
-        if len(fitted)
-        else np.isin(keys, of_text(fit.get("tested") if isinstance(fit, dict) else None))
-    )
+    kept = of_text(fit.get("tested") if isinstance(fit, dict) else None)
+    found = ~np.isin(keys, fitted) if len(fitted) else np.isin(keys, kept)
     if len(fitted) and not np.any(found):
         note(
             "the model was fitted to all of these rows, which flatter it; other "
             "rows say how good it is, as those that nfref fit keeps to test by"
         )
     return found if np.any(found) and not np.all(found) else None
-
-
-def _draws(model, rows, rng, n):
-    """Sample rows of the model; with given columns, for rows of the data."""
-    if getattr(model.density, "given", ()):
-        return stacked(sample_like(model.density, list(rows.T), rng, n))
-    return sample_rows(model.density, model.params, rng, n)

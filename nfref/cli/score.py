@@ -1,6 +1,5 @@
 """``nfref score``: log-likelihoods, a batch of rows at a time, on one machine or several."""
 
-import functools
 import itertools
 import math
 import os
@@ -20,7 +19,7 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
 from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of
-from nfref.tables.reading import batch_rows, batches, write_table
+from nfref.tables.reading import batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
 LEAST = 5  # default number of least likely rows that are shown
@@ -139,9 +138,8 @@ def run(options: Scoring) -> None:
         )
     if summary.incomplete:
         note(
-            f"{summary.incomplete:,} of {summary.rows:,} rows have empty cells, "
-            "and score the cells that are there; largest standard error "
-            f"{summary.error:.3g} nats"
+            f"{summary.incomplete:,} of {summary.rows:,} rows have empty cells, and score the "
+            f"cells that are there; largest standard error {summary.error:.3g} nats"
             + ("" if options.errors or not summary.error else " (--errors writes each)")
         )
     if summary.impossible:
@@ -210,7 +208,7 @@ def scored_batches(
         If the model cannot score such rows.
     """
     first = 0
-    sampler = functools.cache(lambda: ConditionalSampler(model.density))
+    sampler = ConditionalSampler(model.density)
     for data in tables_for(model, path, options.header, options.weights):
         data, weight = data.weighed(options.weights, first)
         values, sure = column_matching.for_model(data, model)
@@ -357,21 +355,10 @@ class Summary:
 
 def _by_cluster(model, paths, options):
     """Yield the same batches in the same order, scored by workers of Dask."""
-    rows = batch_rows(model.density.dim)
     asked = {"model": model, "asked": options, "alone": len(paths) == 1}
-    results = cluster.results(options.dask, score_file, paths, **asked)
-    for path, found in zip(paths, results):
-        named = [replace(one, path=path) for one in found.least]
-        for start in range(0, len(found.log_prob), rows):
-            some = slice(start, start + rows)
-            yield Scored(
-                found.log_prob[some],
-                [] if start else named,
-                found.error[some],
-                found.effective[some],
-                found.weight[some],
-                0 if start else found.incomplete,
-            )
+    for path, parts in zip(paths, cluster.results(options.dask, score_file, paths, **asked)):
+        for part in parts:
+            yield replace(part, least=[replace(one, path=path) for one in part.least])
 
 
 def _until_lost(parts, lost):
@@ -387,21 +374,7 @@ def _until_lost(parts, lost):
         lost.append(error)
 
 
-def score_file(path: str, model: Model, asked: Scoring, alone: bool) -> Scored:
-    """Return all scores of a file: the task of a worker.
-
-    Parameters and errors are those of :func:`scored_batches`.
-
-    Returns
-    -------
-    Scored
-    """
+def score_file(path: str, model: Model, asked: Scoring, alone: bool) -> list[Scored]:
+    """Return :func:`scored_batches` of a file as a list: the task of a worker."""
     with ONE_AT_A_TIME:
-        parts = list(scored_batches(model, path, asked, alone))
-    worst = sorted((one for part in parts for one in part.least), key=lambda one: one.log_prob)
-    log_prob, error, effective, weight = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("log_prob", "error", "effective", "weight")
-    )
-    incomplete = sum(part.incomplete for part in parts)
-    return Scored(log_prob, worst[: asked.shown], error, effective, weight, incomplete)
+        return list(scored_batches(model, path, asked, alone))

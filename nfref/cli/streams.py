@@ -11,22 +11,24 @@ _QUIET: ContextVar[bool] = ContextVar("nfref_quiet", default=False)
 
 
 @contextlib.contextmanager
+def _streams(output, errors):
+    """Let both streams be these within the block."""
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        yield
+
+
+@contextlib.contextmanager
 def usable() -> Iterator[None]:
     """Make both streams usable within the block, and restore them at its end.
 
     A stream that the caller closed (``>&-``) is None in Python; output to it is discarded. A
     terminal that is not UTF-8 shows other characters as escapes.
     """
-    found = sys.stdout, sys.stderr
-    with open(os.devnull, "w") as nowhere:
-        sys.stdout, sys.stderr = (nowhere if stream is None else stream for stream in found)
+    with open(os.devnull, "w") as nowhere, _streams(sys.stdout or nowhere, sys.stderr or nowhere):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = found
+        yield
 
 
 def is_closed() -> bool:
@@ -88,13 +90,10 @@ def tolerant(needed: object = True) -> Iterator[None]:
     if not needed:
         yield
         return
-    found = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = output, _ = tuple(map(TolerantStream, found))
-    try:
+    output = TolerantStream(sys.stdout)
+    with _streams(output, TolerantStream(sys.stderr)):
         yield
         output.flush()
-    finally:
-        sys.stdout, sys.stderr = found
     if output.problem is not None:
         raise output.problem
 

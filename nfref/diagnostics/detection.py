@@ -59,9 +59,8 @@ def auroc(inside: Array, outside: Array) -> Auroc:
 def _share_below(values, at):
     """Return the share of values below each of ``at``; equal values count half."""
     ordered = np.sort(values)
-    return (np.searchsorted(ordered, at, "left") + np.searchsorted(ordered, at, "right")) / (
-        2 * len(values)
-    )
+    below, upto = (np.searchsorted(ordered, at, side) for side in ("left", "right"))
+    return (below + upto) / (2 * len(values))
 
 
 def _scores(name, scores):

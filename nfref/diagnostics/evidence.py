@@ -85,9 +85,8 @@ class Evidence:
 
     def __str__(self):
         found = (
-            f"log Z = {self.value:.3f} +- {self.error:.3f} by {self.method} "
-            f"(effective size {self.effective:.0f} +- {self.effective_error:.0f}, "
-            f"Pareto k {self.pareto_k:.2f})"
+            f"log Z = {self.value:.3f} +- {self.error:.3f} by {self.method} (effective size "
+            f"{self.effective:.0f} +- {self.effective_error:.0f}, Pareto k {self.pareto_k:.2f})"
         )
         return found if self.believable else f"cannot tell: {'; '.join(self.reasons)}. {found}"
 

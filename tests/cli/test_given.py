@@ -258,7 +258,7 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
     )
     model = load_model(name)
     row = missing_cells.row_given(model.density, {"age": 40, "town": "Oslo"})
-    expected = quantiles.quantiles(model.density, row, "income", (0.1, 0.5), 10_000)[0]
+    expected = quantiles.predictions(model.density, row, "income", (0.1, 0.5), 10_000)[1][0]
     found = np.array([line.split() for line in output.splitlines()], float)
     np.testing.assert_allclose(found[:, 0], (0.1, 0.5))
     np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)

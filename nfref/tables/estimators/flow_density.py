@@ -198,8 +198,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             )
         return self
 
-    def _fit(self, X, sample_weight=None, callback=None, progress=None):
-        plan = self._plan(callback).begun()
+    def _fit(self, X, sample_weight):
+        plan = self._plan().begun()
         seed = _seed_of(self.random_state)
         names, table, supports, whole = self._first_table(X)
         weight = weight_of(sample_weight, len(table[0]))
@@ -209,7 +209,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             "weight": weight,
             "validation": self.validation,
             "given": check_given(self.given, names),
-            "progress": progress or self._progress(),
+            "progress": self._progress(),
         }
         columns = find_columns(
             names,
@@ -253,7 +253,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.density_, self.columns_ = density, density.columns
         self.weights_ = {} if density.pool is None else density.pool.shares
 
-    def _plan(self, callback):
+    def _plan(self):
         flow = self.flow.lower() if isinstance(self.flow, str) else self.flow
         if not (isinstance(flow, Flow) or isinstance(flow, str) and flow in CHOICES):
             raise ValueError(
@@ -283,7 +283,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             )
         training = self.epochs, self.batch_size, self.learning_rate, self.time_budget
         jobs = _jobs(self.n_jobs)
-        return Plan(flow, self.members, *training, callback, jobs=jobs, effort=self.effort)
+        return Plan(flow, self.members, *training, jobs=jobs, effort=self.effort)
 
     def _progress(self):
         if not self.verbose:
@@ -348,7 +348,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             asked for.
         """
         check_is_fitted(self)
-        _, table = self._table(X)
+        table = self._table(X)
         found = missing_cells.log_marginal(self.density_, table, check_count("draws", draws, 2))
 
         def scores(own):
@@ -458,7 +458,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         count = 1 if draws is None else check_count("draws", draws)
-        _, table = self._table(X)
+        table = self._table(X)
         rng = np.random.default_rng(_seed_of(random_state))
         found = missing_cells.imputations(self.density_, table, rng, count)
         tables = [self._like_data(one) for one in found]
@@ -489,7 +489,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             info={**self._info, "estimator": self._described()},
         )
 
-    def _described(self, outliers=None):
+    _measures: Any = None  # the OutlierMeasures of a subclass
+
+    def _described(self):
         """Return the FittedEstimator."""
         from nfref.tables.files.fitted_estimator import FittedEstimator
         from nfref.tables.schema.frame_schema import FrameSchema
@@ -506,7 +508,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             tuple(getattr(self, "candidates_", ())),
             {name: getattr(self, name) for name in self._fitted if hasattr(self, name)},
             None if self._frame is None else FrameSchema.of(self._frame),
-            outliers,
+            self._measures,
         )
 
     @classmethod
@@ -578,8 +580,7 @@ def _seed_of(value):
     except ValueError:
         raise ValueError(
             "random_state: expected None, a whole number from 0 to 2^32 - 1, a "
-            "numpy.random.Generator or a numpy.random.RandomState, got "
-            f"{shortened(value)}"
+            f"numpy.random.Generator or a numpy.random.RandomState, got {shortened(value)}"
         ) from None
 
 

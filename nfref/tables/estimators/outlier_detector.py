@@ -183,9 +183,6 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     _fitted = (*FlowDensity._fitted, "criterion_", "offset_", "training_scores_", "n_trimmed_")
 
-    def _described(self, outliers=None):
-        return super()._described(self._measures)
-
     def _restore(self, found):
         if found is None or found.outliers is None:
             raise ValueError(
@@ -259,7 +256,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     def _simple(self, plan):
         """Return the plan without flows."""
         flow = "gaussian" if self.flow == "gaussian" else "mixture"
-        return replace(plan, flow=flow, members=0, simple=True, callback=None)
+        return replace(plan, flow=flow, members=0, simple=True)
 
     def _kept(self, columns, table, plan, seed, options):
         """Return which rows are left after trimming the least likely ones, (N,)."""
@@ -330,7 +327,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         if self.criterion == "conditional":
             return -np.max(np.nan_to_num(self.surprise(X), nan=-np.inf), axis=1)
         log_prob = super().score_samples(X, cells=False)
-        _, table = self._table(X)
+        table = self._table(X)
         whole = np.flatnonzero(~with_gaps(table) & np.isfinite(log_prob))
         keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
         known = self._measures.fitted
@@ -364,7 +361,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             In nats; NaN for missing cells and given columns.
         """
         check_is_fitted(self)
-        _, table = self._table(X)
+        table = self._table(X)
         if self._typical is None:
             counts = self._measures.example_weight
             cells = self._of_cells(self._measures.example_table).T

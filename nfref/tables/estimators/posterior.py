@@ -23,12 +23,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Mapping, PathLike, S
 from nfref.runtime.checks import check_choice, check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.estimators.posterior_calibration import Calibration
-from nfref.tables.estimators.posterior_evidence import (
-    by_halves,
-    by_importance,
-    target_values,
-    with_insurance,
-)
+from nfref.tables.estimators.posterior_evidence import by_halves, target_values, with_insurance
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
 from nfref.tables.estimators.posterior_rows import (
     Samples,
@@ -442,8 +437,10 @@ class Posterior:
         rng = np.random.default_rng(random_state)
         check_count("draws", draws, 100)
         if log_target is not None and method == "importance":
-            insured = Posterior(with_insurance(self.density), self._record)
-            return by_importance(insured, log_target, draws, rng)
+            proposal = Posterior(with_insurance(self.density), self._record)
+            rows = proposal.rvs(draws, rng)
+            log_weights = target_values(log_target, rows) - proposal.logpdf(rows)
+            return evidence.importance_sampling(log_weights)
         return by_halves(
             self.names, self._record, log_target if method == "bridge" else None, draws, rng
         )

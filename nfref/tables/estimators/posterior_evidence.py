@@ -24,14 +24,6 @@ REGION_DRAWS = 2**14  # samples that find the region
 SHARED = 1.5
 
 
-def by_importance(
-    proposal: Any, log_target: Callable[[Array], Any], draws: int, rng: Generator
-) -> Evidence:
-    """Return the evidence by importance sampling from a posterior with insurance."""
-    rows = proposal.rvs(draws, rng)
-    return evidence.importance_sampling(target_values(log_target, rows) - proposal.logpdf(rows))
-
-
 def with_insurance(density: TableDensity) -> TableDensity:
     """Return a density with a wide member, which bounds importance weights."""
     pool, width = density.pool, len(density.coded_columns)

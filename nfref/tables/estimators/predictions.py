@@ -127,7 +127,7 @@ class Predictions(EstimatorRows):
         if name is None:
             name = [name for name in names if name not in self.density_.given][-1]
         missing_cells.check_known("column", [name], names)
-        _, table = self._table(X, name)
+        table = self._table(X, name)
         return self.columns_[names.index(name)], table
 
     def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
@@ -148,5 +148,5 @@ class Predictions(EstimatorRows):
         (N,) array
         """
         check_is_fitted(self)
-        _, table = self._table(X)
+        table = self._table(X)
         return quantiles.distribution(self.density_, table, column, check_count("draws", draws, 2))

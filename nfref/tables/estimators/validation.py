@@ -39,7 +39,7 @@ class EstimatorRows:
         return names, list(values.T), asked, whole
 
     def _table(self, X, asked=None):
-        """Return (names, list of columns' values): a DataFrame by names, an array by places.
+        """Return a list of columns' values: a DataFrame by names, an array by places.
 
         A DataFrame may lack the column ``asked``.
         """
@@ -49,9 +49,8 @@ class EstimatorRows:
             found, _ = self._columns_of(
                 X, [column.name for column in self.columns_ if column.kind == "category"]
             )
-            return list(found), list(found.values())
-        X = self._array_of(X, reset=False)
-        return [f"x{k + 1}" for k in range(X.shape[1])], list(X.T)
+            return list(found.values())
+        return list(self._array_of(X, reset=False).T)
 
     def _columns_of(self, X, categories, reset=False):
         """Return :func:`frame_columns` of a DataFrame with the columns that were fitted to."""

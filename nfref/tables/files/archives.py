@@ -160,9 +160,8 @@ def _read(file, what, kind, version):
     if sum(member.file_size for member in members) > length:
         raise ArchiveError("expected members as large as the file, got larger ones")
     names = [member.filename.removesuffix(".npy") for member in members]
-    if not all(member.filename.endswith(".npy") for member in members) or len(set(names)) < len(
-        names
-    ):
+    of_npy = all(member.filename.endswith(".npy") for member in members)
+    if not of_npy or len(set(names)) < len(names):
         raise ArchiveError("expected arrays of different names, got another kind of archive")
     # The header says how many arrays there are, before each of them takes time.
     first = {name: member for name, member in zip(names, members) if name == "header"}

@@ -304,10 +304,8 @@ class Line:
             places, u, context, q = places[left], u[left], context_of(context, left), q.at(left)
             nodes, log_f = nodes[left], log_f[left]
             worst = np.argsort(-missed[left], axis=1, kind="stable")[:, :ADDED]
-            added = 0.5 * (
-                np.take_along_axis(nodes, worst, axis=1)
-                + np.take_along_axis(nodes, worst + 1, axis=1)
-            )
+            start, end = (np.take_along_axis(nodes, worst + k, axis=1) for k in (0, 1))
+            added = 0.5 * (start + end)
             log_f = np.concatenate([log_f, self._asked(u, context, added)], axis=1)
             nodes = np.concatenate([nodes, added], axis=1)
             order = np.argsort(nodes, axis=1, kind="stable")

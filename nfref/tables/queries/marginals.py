@@ -296,9 +296,8 @@ def exact_marginal(
             continue
         order = leading_order(member)
         if is_closed(member):
-            part = ClosedForm.of([member], np.ones(1), context_dim=context_dim).log_prob(
-                u, observed, context
-            )
+            closed = ClosedForm.of([member], np.ones(1), context_dim=context_dim)
+            part = closed.log_prob(u, observed, context)
         elif order is not None and comes_first(order, observed):
             part = leading_log_prob(member, u, observed, context)
         else:

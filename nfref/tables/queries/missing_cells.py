@@ -32,6 +32,7 @@ from nfref.tables.schema.columns import Continuous, is_missing, missing_cells_of
 from nfref.tables.schema.dataframes import label_of
 
 DRAWS = 1000
+FEWEST = 200  # weighted samples of a row that is filled; for many tables, 20 for each of them
 ROWS_AT_ONCE = 2**16  # samples that are scored at once
 LABELS_AT_ONCE = 256  # most combinations of labels in a sum
 
@@ -163,7 +164,7 @@ class ConditionalSampler:
             yield rows, found
 
     def grids(
-        self, codes: Array, u: Array, known: Array, single: bool = False, least: float = 1.0
+        self, codes: Array, u: Array, known: Array, single: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Return (place of the column in u, Grid) for rows that lack one column of the pool."""
         coded, pooled = self.density.places
@@ -171,10 +172,8 @@ class ConditionalSampler:
             gap = np.flatnonzero(~pattern[pooled])
             if len(gap) != 1 or not np.all(pattern[coded]):
                 continue
-            yield from (
-                (gap[0], grid)
-                for grid in self.along(gap[0], rows, codes, u, pattern, single, least)
-            )
+            for grid in self.along(gap[0], rows, codes, u, pattern, single):
+                yield gap[0], grid
 
     def along(
         self,
@@ -341,7 +340,6 @@ def log_marginal(
     density: TableDensity,
     table: list[Any],
     draws: int = DRAWS,
-    seed: int = 0,
     sampler: ConditionalSampler | None = None,
 ) -> Marginal:
     """Return the log-likelihood of the known cells of every row.
@@ -353,7 +351,6 @@ def log_marginal(
         The columns' values, NaN or None where they are missing.
     draws : int
         S, for each row with gaps. The result of a row does not depend on the others.
-    seed : int
     sampler : ConditionalSampler, optional
         Of that density, if you have one already.
 
@@ -386,7 +383,7 @@ def log_marginal(
             log_prob[places[rows]], error[places[rows]] = found + log_slope[rows], grid.error
             done[rows] = True
     left = np.flatnonzero(~done)
-    noise = Noise.sample(np.random.default_rng(seed), 1, draws, u.shape[1])
+    noise = Noise.sample(np.random.default_rng(0), 1, draws, u.shape[1])
     with blas.one_thread():
         for block in sampler.blocks(codes[left], u[left], known[left], draws, None, noise):
             block = replace(block, places=left[block.places])
@@ -403,7 +400,7 @@ def log_marginal(
 
 
 def impute(
-    density: TableDensity, table: list[Any], rng: Generator, draws: int = 200, sampler: Any = None
+    density: TableDensity, table: list[Any], rng: Generator, sampler: Any = None
 ) -> list[Any]:
     """Return the table with every gap sampled given the known cells of its row.
 
@@ -412,8 +409,6 @@ def impute(
     density : TableDensity
     table : list of (N,) arrays
     rng : numpy.random.Generator
-    draws : int
-        For each row; the weights decide which one is kept.
     sampler : ConditionalSampler, optional
         Of that density, if you have one already.
 
@@ -421,21 +416,15 @@ def impute(
     -------
     list of (N,) arrays
     """
-    return imputations(density, table, rng, 1, draws, sampler)[0]
+    return imputations(density, table, rng, 1, sampler)[0]
 
 
 def imputations(
-    density: TableDensity,
-    table: list[Any],
-    rng: Generator,
-    count: int,
-    draws: int = 200,
-    sampler: Any = None,
+    density: TableDensity, table: list[Any], rng: Generator, count: int, sampler: Any = None
 ) -> list[list[Any]]:
     """Return ``count`` tables with every gap sampled, all from one set of weighted samples.
 
-    The other parameters are those of :func:`impute`; there are at least 20 weighted samples for
-    each table.
+    The other parameters are those of :func:`impute`.
     """
     missing = [is_missing(values) for values in table]
     places = np.flatnonzero(np.any(missing, axis=0))
@@ -452,7 +441,7 @@ def imputations(
             one[density.places[1][column]][places[grid.places]] = own.sampled(found)
         left[grid.places] = False
     places, codes, u, known = (part[left] for part in (places, codes, u, known))
-    draws = count if sampler.exact else max(draws, 20 * count)
+    draws = count if sampler.exact else max(FEWEST, 20 * count)
     chosen_codes, chosen_u = (np.repeat(part[None], count, axis=0) for part in (codes, u))
     with blas.one_thread():
         for block in sampler.blocks(codes, u, known, draws, rng):
@@ -471,9 +460,7 @@ def imputations(
     return filled
 
 
-def sample_given(
-    density: TableDensity, given: dict[str, Any], rng: Generator, n: int, draws: int = DRAWS
-) -> list[Any]:
+def sample_given(density: TableDensity, given: dict[str, Any], rng: Generator, n: int) -> list[Any]:
     """Sample rows given the values of some columns.
 
     Parameters
@@ -483,8 +470,6 @@ def sample_given(
         name -> value.
     rng : numpy.random.Generator
     n : int
-    draws : int
-        Fewest weighted samples; at least ten for each row.
 
     Returns
     -------
@@ -498,7 +483,7 @@ def sample_given(
     table = row_given(density, given)
     sampler = ConditionalSampler(density)
     codes, u, _, known = sampler.encode(table)
-    draws = max(n, 1) if sampler.exact else max(draws, 10 * n)
+    draws = max(n, 1) if sampler.exact else max(DRAWS, 10 * n)  # weighted samples
     block = next(sampler.blocks(codes, u, known, draws, rng))
     if density.limit is not None and not np.any(block.log_weight > -np.inf):
         raise ValueError(f"given: expected values with {density.limit}, got {dict(given)}")

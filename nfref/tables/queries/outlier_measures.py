@@ -88,9 +88,8 @@ class ColumnTail(Configuration):
             order = np.argsort(mass, kind="stable")
             share = np.empty(len(mass))
             # Labels of the same frequency are equally far out.
-            share[order] = np.cumsum(mass[order])[
-                np.searchsorted(mass[order], mass[order], side="right") - 1
-            ]
+            last = np.searchsorted(mass[order], mass[order], side="right") - 1
+            share[order] = np.cumsum(mass[order])[last]
             return cls(seen, (share + 1) / (np.sum(mass) + 1), None)
         below = np.append(0, np.cumsum(mass))
         return cls(seen, below + 1, below[-1] - below + 1)
@@ -101,9 +100,8 @@ class ColumnTail(Configuration):
         values = _numbers(column, values[here])
         if self.at_least is None:
             place = np.minimum(np.searchsorted(self.seen, values), len(self.seen) - 1)
-            found[here] = np.log(
-                np.where(self.seen[place] == values, self.at_most[place], np.min(self.at_most) / 2)
-            )
+            share, rarer = self.at_most[place], np.min(self.at_most) / 2
+            found[here] = np.log(np.where(self.seen[place] == values, share, rarer))
             return found
         total = self.at_least[0]
         low = self.at_most[np.searchsorted(self.seen, values, side="right")] / total
@@ -121,9 +119,8 @@ class ColumnTail(Configuration):
 
 
 def _numbers(column, values):
-    return np.asarray(
-        column.encode(values) if column.kind == "category" else values, dtype=np.float64
-    )
+    values = column.encode(values) if column.kind == "category" else values
+    return np.asarray(values, dtype=np.float64)
 
 
 def tails_of(

@@ -92,11 +92,10 @@ def from_unit_cube(pool: Pool, cube: Array, context: Array | None = None) -> Arr
         given = context_of(context, some)
         if k < len(closed.parts):
             part, slopes = closed.parts[k], closed.slopes[k]
-            drawn = (
-                part.of_normal(noise[some])
-                if isinstance(part, Wide)
-                else part.mean + noise[some] @ part.cholesky.T
-            )
+            if isinstance(part, Wide):
+                drawn = part.of_normal(noise[some])
+            else:
+                drawn = part.mean + noise[some] @ part.cholesky.T
             found[some] = drawn if slopes is None else drawn + given @ slopes
         else:
             flow = flows[k - len(closed.parts)][0]
@@ -120,6 +119,5 @@ def _parts(what, pool, context, base=object):
             f"wide densities, got a {type(found).__name__}"
         )
     width = 0 if context is None else context.shape[1]
-    return ClosedForm.of(
-        [m for m, _ in closed], np.array([w for _, w in closed]), True, width
-    ), flows
+    parts, weights = [m for m, _ in closed], np.array([w for _, w in closed])
+    return ClosedForm.of(parts, weights, True, width), flows

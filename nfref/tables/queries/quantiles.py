@@ -77,7 +77,7 @@ class Discrete:
         return np.where(place > 0, self.edges[np.arange(len(x)), place - 1], 0.0)
 
 
-def _answers(density, table, name, draws, seed, least=1.0):
+def _answers(density, table, name, draws, least=1.0):
     """Return (column, an iterator of Grids or Discretes of some rows each).
 
     Their values are codes or u; those of a column with atoms are in its own units.
@@ -112,7 +112,7 @@ def _answers(density, table, name, draws, seed, least=1.0):
         if not drawn:
             return
         rows = np.sort(np.concatenate(drawn))
-        noise = Noise.stratified(np.random.default_rng(seed), draws, u.shape[1])
+        noise = Noise.stratified(np.random.default_rng(0), draws, u.shape[1])
         for block in sampler.blocks(codes[rows], u[rows], known[rows], draws, None, noise):
             values, shares = (block.u if continuous else block.codes)[:, :, at], block.shares()
             if atoms:
@@ -167,7 +167,6 @@ def predictions(
     name: str,
     levels: Sequence[float],
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> tuple[Array, Array, Array]:
     """Return the mean and quantiles of a column given the other cells of each row.
 
@@ -182,7 +181,6 @@ def predictions(
         In (0, 1).
     draws : int
         Samples, if other cells are missing; and quantiles in the mean.
-    seed : int
 
     Returns
     -------
@@ -201,7 +199,7 @@ def predictions(
     """
     levels = np.asarray(levels, np.float64)
     least = np.min([levels, 1 - levels], initial=1.0)
-    column, answers = _answers(density, table, name, draws, seed, least)
+    column, answers = _answers(density, table, name, draws, least)
     found, mean = np.empty((len(table[0]), len(levels))), np.empty(len(table[0]))
     error, even = np.empty(len(mean)), (np.arange(draws) + 0.5) / draws
     coordinates = isinstance(column, Continuous) and not column.atoms
@@ -217,28 +215,14 @@ def predictions(
     return mean, found, error
 
 
-def quantiles(
-    density: TableDensity,
-    table: Sequence[Array],
-    name: str,
-    levels: Sequence[float],
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Array:
-    """Return quantiles of a column given the other cells of each row, as :func:`predictions`."""
-    return predictions(density, table, name, levels, draws, seed)[1]
-
-
-def label_probabilities(
-    density: TableDensity, table: Sequence[Array], name: str, draws: int = DRAWS, seed: int = 0
-) -> Array:
+def label_probabilities(density: TableDensity, table: Sequence[Array], name: str) -> Array:
     """Return P(label) of a category given the other cells of each row.
 
     It follows from the likelihood of the row with each label in turn.
 
     Parameters
     ----------
-    As for :func:`quantiles`; ``name`` is that of a category.
+    As for :func:`predictions`; ``name`` is that of a category.
 
     Returns
     -------
@@ -249,27 +233,25 @@ def label_probabilities(
     for label in density.columns[place].labels:
         table = list(table)
         table[place] = np.full(len(table[place]), label, object)
-        found.append(log_marginal(density, table, draws, seed, sampler).log_prob)
+        found.append(log_marginal(density, table, sampler=sampler).log_prob)
     return shares_of(np.stack(found, axis=1))
 
 
-def distribution(
-    density: TableDensity, table: Sequence[Array], name: str, draws: int = DRAWS, seed: int = 0
-) -> Array:
+def distribution(density: TableDensity, table: Sequence[Array], name: str, draws: int) -> Array:
     """Return P(X <= x) of a column's own values given the other cells of each row, (N,).
 
     For rows that follow the density, and a continuous column, it is uniform on (0, 1). Each rounded
-    value is moved to a random place in its cell, which ``seed`` decides.
+    value is moved to a random place in its cell, the same one each time.
 
     Parameters
     ----------
-    As for :func:`quantiles`; no value of the column may be missing.
+    As for :func:`predictions`; no value of the column may be missing.
     """
-    column, answers = _answers(density, table, name, draws, seed)
+    column, answers = _answers(density, table, name, draws)
     place = _place_of(density, name)
     own = np.asarray(table[place], np.float64)
     if isinstance(column, Continuous) and not column.atoms:
-        own = column.encode(column.spread(own, np.random.default_rng(seed).random(len(own))))[0]
+        own = column.encode(column.spread(own, np.random.default_rng(0).random(len(own))))[0]
     elif not isinstance(column, Continuous):
         own = column.encode(own)
     found = np.empty(len(own))

@@ -13,7 +13,7 @@ from nfref.flows.composition import Chain
 from nfref.flows.elementwise import Logit
 from nfref.runtime import blas
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Params, Sequence
+from nfref.runtime.annotations import Any, Array, Generator, Iterator, Params, Sequence
 from nfref.runtime.backends import backend, chosen
 from nfref.runtime.batching import in_blocks
 from nfref.tables.densities.table_density import (
@@ -24,7 +24,14 @@ from nfref.tables.densities.table_density import (
     in_averaged_cells,
     sample_within,
 )
-from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
+from nfref.tables.queries.missing_cells import (
+    DRAWS,
+    ConditionalSampler,
+    Marginal,
+    impute,
+    log_marginal,
+    sample_given,
+)
 from nfref.tables.schema.columns import ColumnError, is_missing, missing_cells_of, with_gaps
 
 # Multiplications that formulas do while Numba and the kernels are loaded from disk. That takes 0.3
@@ -101,12 +108,8 @@ def limits(density: Density) -> tuple[Array, Array]:
 
 
 def marginal_of(
-    density: TableDensity,
-    x: Array,
-    first: int = 1,
-    sampler: Callable[..., Any] | None = None,
-    cells: bool | None = None,
-) -> Any:
+    density: TableDensity, x: Array, first: int, sampler: ConditionalSampler, cells: bool | None
+) -> Marginal:
     """Return the Marginal of rows of a table's density whose cells may be missing.
 
     Parameters
@@ -115,9 +118,9 @@ def marginal_of(
     x : (N, D) array
     first : int
         Number of the first row in messages.
-    sampler : callable, optional
-        Returns a ConditionalSampler of that density if one is needed.
-    cells : bool, optional
+    sampler : ConditionalSampler
+        Of that density.
+    cells : bool or None
         For which rows the density is averaged over their cells, as in
         :meth:`nfref.FlowDensity.score_samples`. Errors are those of the row itself.
 
@@ -132,7 +135,7 @@ def marginal_of(
     if not np.all(rows):
         found.log_prob[~rows] = log_prob(density, None, x[~rows])
     if np.any(rows):
-        part = log_marginal(density, list(x[rows].T), sampler=sampler and sampler())
+        part = log_marginal(density, list(x[rows].T), sampler=sampler)
         for field in ("log_prob", "error", "effective"):
             getattr(found, field)[rows] = getattr(part, field)
 
@@ -155,20 +158,14 @@ def check_cells(
         missing = is_missing(values)
         if column.kind == "category":
             labels = set(column.labels)
-            bad = next(
-                (k for k, value in enumerate(values) if not missing[k] and value not in labels),
-                None,
-            )
-            if bad is not None:
-                column.encode(values[bad : bad + 1], first=first + bad)
+            bad = [k for k, value in enumerate(values) if not missing[k] and value not in labels]
+            if bad:
+                column.encode(values[bad[0] : bad[0] + 1], first=first + bad[0])
         if column.name not in density.given:
             continue
         if np.any(missing) and not may_be_empty:
-            raise ColumnError(
-                column.name,
-                "expected a value in every row, for the others are "
-                f"given it; got none in row {np.argmax(missing) + first}",
-            )
+            what = "expected a value in every row, for the others are given it; got none in row "
+            raise ColumnError(column.name, f"{what}{np.argmax(missing) + first}")
         check_can_be_given(column, values, first)
 
 

@@ -3,24 +3,10 @@
 import os
 from dataclasses import replace
 
-import numpy as np
-
 from nfref.runtime.annotations import Any, Callable, Iterable, Iterator, PathLike, Sequence
 from nfref.runtime.batching import BLOCK
-from nfref.runtime.checks import check_choice
-from nfref.tables.reading.read import (
-    HEADERS,
-    READERS,
-    TEXT,
-    from_array,
-    mapped,
-    only,
-    parquet_tables,
-    readable,
-    suffix,
-)
+from nfref.tables.reading.read import joined, suffix, tables_of
 from nfref.tables.reading.table import Table, check_finite
-from nfref.tables.reading.text import text_tables
 
 CELLS = 1 << 20  # numbers in a batch: 8 MB
 
@@ -78,48 +64,27 @@ def batches(
     [4, 4, 2]
     """
     path = os.fspath(path)
-    check_choice("header", header, HEADERS)
-    extension = suffix(path)
+    found = tables_of(path, header, texts, may_be_empty, keep, rows or batch_rows)
+    if suffix(path) not in (".npy", ".parquet"):
+        found = regrouped(found, rows)
     first = 0
-    with readable(path):
-        if extension in TEXT:
-            found = regrouped(text_tables(path, header, texts, may_be_empty, keep), rows)
-        elif extension == ".parquet":
-            found = parquet_tables(path, texts, rows or batch_rows, keep)
-        elif extension == ".npy":
-            found = (only(table, keep) for table in _pieces_of_npy(path, rows))
-        else:
-            found = regrouped([only(READERS[extension](path), keep)], rows)
-        for table in found:
-            yield check_finite(path, table, first, may_be_empty)
-            first += len(table.values)
-
-
-def _pieces_of_npy(path, rows):
-    whole = mapped(path)
-    if whole.ndim != 2 or not whole.size or whole.dtype.kind not in "buif":
-        from_array(path, whole)  # raises the error
-    count, columns = whole.shape
-    del whole
-    rows = rows or batch_rows(columns)
-    for start in range(0, count, rows):
-        # Mapped again for each piece: pages of earlier pieces do not stay in memory.
-        yield from_array(path, mapped(path)[start : start + rows])
+    for table in found:
+        yield check_finite(path, table, first, may_be_empty)
+        first += len(table.values)
 
 
 def regrouped(tables: Iterable[Any], rows: int | None = None) -> Iterator[Table]:
     """Yield the rows of tables of any size as tables of ``rows`` rows; the last holds the rest."""
-    waiting: list[Any] = []
+    waiting: list[Table] = []
     count = 0
     for table in tables:
         rows = rows or batch_rows(len(table.columns))
-        values = table.values
-        while count + len(values) >= rows:
+        while count + len(table.values) >= rows:
             taken = rows - count
-            yield replace(table, values=np.concatenate([*waiting, values[:taken]]))
-            waiting, count, values = [], 0, values[taken:]
-        if len(values):
-            waiting.append(values)
-            count += len(values)
+            yield joined([*waiting, replace(table, values=table.values[:taken])])
+            waiting, count, table = [], 0, replace(table, values=table.values[taken:])
+        if len(table.values):
+            waiting.append(table)
+            count += len(table.values)
     if waiting:
-        yield replace(table, values=np.concatenate(waiting))
+        yield joined(waiting)

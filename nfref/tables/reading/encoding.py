@@ -114,7 +114,5 @@ def _in_windows_1252(byte):
     character = byte.decode("cp1252", "ignore")
     if not character.isprintable() or not character:
         return ""
-    return (
-        f", which is {character!r} in Windows-1252 (iconv -f WINDOWS-1252 -t UTF-8 turns it "
-        "into UTF-8)"
-    )
+    remedy = "iconv -f WINDOWS-1252 -t UTF-8 turns it into UTF-8"
+    return f", which is {character!r} in Windows-1252 ({remedy})"

@@ -78,13 +78,10 @@ def find_names(
     if names:
         remark = _as_names(line, cells, "no" if doubtful else None)
         return comments + 1, cells, remark, doubtful
-    remark = (
-        f"line {line} looks like names and is taken as data: {quoted_names(cells)}; "
-        "--header yes takes it as names"
-        if doubtful
-        else ""
-    )
-    return comments, None, remark, doubtful
+    if not doubtful:
+        return comments, None, "", False
+    remark = f"line {line} looks like names and is taken as data: {quoted_names(cells)}"
+    return comments, None, f"{remark}; --header yes takes it as names", True
 
 
 def is_unmistakable(name: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Iterator, PathLike, Sequence
+from nfref.runtime.annotations import Any, Callable, Iterator, PathLike, Sequence
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (
@@ -19,9 +19,12 @@ from nfref.tables.reading.table import (
     named_columns,
     numbered_columns,
 )
-from nfref.tables.reading.text import read_text
+from nfref.tables.reading.text import text_tables
 
 HEADERS = ("auto", "yes", "no")
+TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+READERS = (*TEXT, ".npy", ".npz", ".parquet")  # suffixes of files that are read
+PIECE = 1 << 16  # rows of an .npy and of a .parquet that are read at once
 
 
 def read_table(path: PathLike, header: str = "auto") -> Table:
@@ -70,16 +73,40 @@ def read_quietly(
     :func:`nfref.tables.reading.batches`.
     """
     path = os.fspath(path)
+    tables = list(tables_of(path, header, texts, may_be_empty, keep, PIECE))
+    return check_finite(path, joined(tables), may_be_empty=may_be_empty)
+
+
+def tables_of(
+    path: str,
+    header: str,
+    texts: Sequence[Any],
+    may_be_empty: bool,
+    keep: Callable[..., Any] | None,
+    rows: int | Callable[[int], int],
+) -> Iterator[Table]:
+    """Yield the rows of a file as tables whose numbers are not checked.
+
+    Those of a .parquet and an .npy have ``rows`` rows, which may depend on the number of columns;
+    the last has the rest. Others have any number of rows.
+    """
     check_choice("header", header, HEADERS)
     extension = suffix(path)
     with readable(path):
         if extension in TEXT:
-            table = read_text(path, header, texts, may_be_empty, keep)
+            yield from text_tables(path, header, texts, may_be_empty, keep)
         elif extension == ".parquet":
-            table = _read_parquet(path, texts, keep)
+            yield from parquet_tables(path, texts, rows, keep)
         else:
-            table = only(READERS[extension](path), keep)
-        return check_finite(path, table, may_be_empty=may_be_empty)
+            found = _pieces_of_npy(path, rows) if extension == ".npy" else [_read_npz(path)]
+            yield from (only(table, keep) for table in found)
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """Return the rows of tables of one file as one table."""
+    whole = [name for name in tables[0].whole if all(name in table.whole for table in tables)]
+    values = np.concatenate([table.values for table in tables])
+    return replace(tables[-1], values=values, whole=tuple(whole))
 
 
 def suffix(path: PathLike) -> str:
@@ -121,17 +148,25 @@ def readable(path: str) -> Iterator[None]:
         raise TableError(f"{path}: expected a readable file, got {came}") from None
 
 
-def _read_npy(path):
-    return from_array(path, mapped(path))
-
-
-def mapped(path: str) -> Array:
+def _mapped(path):
     """Return the array of an .npy file, mapped: a false size takes no memory."""
     _check_kind(path)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise _unreadable(path, error) from None
+
+
+def _pieces_of_npy(path, rows):
+    whole = _mapped(path)
+    if whole.ndim != 2 or not whole.size or whole.dtype.kind not in "buif":
+        _from_array(path, whole)  # raises the error
+    count, columns = whole.shape
+    del whole
+    rows = rows(columns) if callable(rows) else rows
+    for start in range(0, count, rows):
+        # Mapped again for each piece: pages of earlier pieces do not stay in memory.
+        yield _from_array(path, _mapped(path)[start : start + rows])
 
 
 def _read_npz(path):
@@ -152,7 +187,7 @@ def _read_npz(path):
         raise TableError(
             f"{path}: expected one array, or only one of two dimensions; got {held or 'none'}"
         )
-    return from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
+    return _from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
 
 
 def _check_kind(path):
@@ -160,10 +195,8 @@ def _check_kind(path):
     with open(path, "rb") as file:
         came = ".npz" if file.read(2) == b"PK" else ".npy"
     if not path.lower().endswith(came):
-        raise TableError(
-            f"{path}: expected what its name says, got "
-            + ("an .npz file" if came == ".npz" else "no .npz archive")
-        )
+        got = "an .npz file" if came == ".npz" else "no .npz archive"
+        raise TableError(f"{path}: expected what its name says, got {got}")
 
 
 def _unreadable(path, error):
@@ -177,7 +210,7 @@ def _unreadable(path, error):
     )
 
 
-def from_array(path: str, array: Any) -> Table:
+def _from_array(path, array):
     """Return the table of an array, if it is one."""
     if array.dtype.kind not in "buif":
         raise TableError(f"{path}: expected real numbers, got dtype {array.dtype}")
@@ -201,11 +234,6 @@ def only(table: Table, keep: Callable[..., Any] | None) -> Table:
     return replace(table, values=values, columns=kept, whole=whole)
 
 
-def _read_parquet(path, texts=(), keep=None):
-    tables = list(parquet_tables(path, texts, lambda columns: 1 << 16, keep))
-    return replace(tables[0], values=np.concatenate([table.values for table in tables]))
-
-
 def parquet_tables(
     path: str,
     texts: Sequence[str],
@@ -227,7 +255,7 @@ def parquet_tables(
     """
     try:
         import pyarrow
-        from pyarrow import parquet
+        from pyarrow import parquet, types
     except ImportError:
         raise TableError(
             f"{path}: reading .parquet needs pyarrow, which is not installed (pip install pyarrow)"
@@ -254,26 +282,16 @@ def parquet_tables(
                 texts = [name for name, field in pairs if name in texts or _are_labels(field.type)]
             labels: dict[str, list] = {name: [] for name in columns if name in texts}
             places: dict[str, dict] = {name: {} for name in labels}
-            whole = tuple(
-                name for name, field in zip(columns, fields) if pyarrow.types.is_integer(field.type)
-            )
-            for column, field in zip(columns, fields):
-                if not (
-                    column in labels
-                    or pyarrow.types.is_integer(field.type)
-                    or pyarrow.types.is_floating(field.type)
-                    or pyarrow.types.is_decimal(field.type)
-                    or pyarrow.types.is_boolean(field.type)
-                ):
-                    raise TableError(
-                        f"{path}: column {column!r}: expected numbers, got {field.type}",
-                        column,
-                        True,
-                    )
+            kinds = {name: field.type for name, field in zip(columns, fields)}
+            whole = tuple(name for name in columns if types.is_integer(kinds[name]))
+            numeric = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
+            for name, kind in kinds.items():
+                if name not in labels and not any(is_one(kind) for is_one in numeric):
+                    words = f"{path}: column {name!r}: expected numbers, got {kind}"
+                    raise TableError(words, name, True)
             wanted, total = [file.schema_arrow.names[place] for place in kept], 0
-            for batch in file.iter_batches(
-                rows(len(columns)) if callable(rows) else rows, columns=wanted
-            ):
+            size = rows(len(columns)) if callable(rows) else rows
+            for batch in file.iter_batches(size, columns=wanted):
                 values = np.empty((len(batch), len(columns)))
                 for k, name in enumerate(columns):
                     cells = batch.column(wanted[k])
@@ -327,12 +345,3 @@ def _coded(cells, texts, known):
             texts.append(text)
         found[k] = known[text]
     return found
-
-
-TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
-READERS = {
-    **dict.fromkeys(TEXT, read_text),
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".parquet": _read_parquet,
-}

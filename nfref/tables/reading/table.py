@@ -149,10 +149,9 @@ def check_finite(name: str, table: Table, first: int = 0, may_be_empty: bool = F
     rows = np.flatnonzero(~np.all(finite, axis=1))
     column = int(np.flatnonzero(~finite[rows[0]])[0])
     raise TableError(
-        f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or "
-        f"infinite in {len(rows)} of {len(finite)} rows; the first is "
-        f"{table.values[rows[0], column]} in row {first + rows[0] + 1}, "
-        f"column {table.columns[column]!r}",
+        f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or infinite in "
+        f"{len(rows)} of {len(finite)} rows; the first is {table.values[rows[0], column]} in row "
+        f"{first + rows[0] + 1}, column {table.columns[column]!r}",
         table.columns[column],
     )
 

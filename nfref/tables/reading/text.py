@@ -3,7 +3,6 @@
 import csv
 import itertools
 import re
-from dataclasses import replace
 
 import numpy as np
 
@@ -21,17 +20,21 @@ BLOCK_CELLS = 1 << 16  # most cells that are text at one time
 MOST_BLANK = 100_000  # most blank lines in a row
 
 
-def read_text(
-    path: str,
-    header: str = "auto",
-    texts: Sequence[str] = (),
-    may_be_empty: bool = False,
-    keep: Callable[..., Any] | None = None,
-) -> Any:
-    """Read the table of a .csv, .tsv or .txt file; its numbers may be NaN or infinite.
+def are_whole(values: Array) -> Array:
+    """Return which columns hold only whole numbers and NaN, (D,)."""
+    return np.all((values == np.round(values)) | np.isnan(values), axis=0)
 
-    The file is read once, some rows at a time, so it may be a pipe. The memory needed is about
-    twice that of the numbers.
+
+def text_tables(
+    path: str,
+    header: str,
+    texts: Sequence[Any],
+    may_be_empty: bool,
+    keep: Callable[..., Any] | None,
+) -> Iterator[Table]:
+    """Yield the rows of a .csv, .tsv or .txt file as tables; numbers may be NaN or infinite.
+
+    The file is read once, some rows at a time, so it may be a pipe.
 
     Parameters
     ----------
@@ -43,30 +46,9 @@ def read_text(
         cell begins like a number.
     may_be_empty : bool
         Whether cells may be empty. Among numbers, words such as NA count as empty.
-    keep : callable, optional
-        ``keep(columns, named)`` returns the names of the columns to read; all if omitted.
+    keep : callable or None
+        ``keep(columns, named)`` returns the names of the columns to read; all if None.
     """
-    tables = list(text_tables(path, header, texts, may_be_empty, keep))
-    whole = np.all([are_whole(table.values) for table in tables], axis=0)
-    values, start = np.concatenate([table.values for table in tables]), tables[0]
-    pairs = zip(start.columns, whole)
-    names = tuple(name for name, here in pairs if here and name not in start.labels)
-    return replace(start, values=values, whole=names)
-
-
-def are_whole(values: Array) -> Array:
-    """Return which columns hold only whole numbers and NaN, (D,)."""
-    return np.all((values == np.round(values)) | np.isnan(values), axis=0)
-
-
-def text_tables(
-    path: str,
-    header: str = "auto",
-    texts: Sequence[Any] = (),
-    may_be_empty: bool = False,
-    keep: Callable[..., Any] | None = None,
-) -> Iterator[Table]:
-    """Yield the rows of a text file as tables, some rows at a time; see :func:`read_text`."""
     with opened(path) as lines:
         yield from _tables(path, lines, header, texts, may_be_empty, keep)
 
@@ -108,21 +90,19 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
+    remark = remark and f"{path}: {remark}"
     for values in _numbers(path, rows, columns, may_be_empty):
-        yield Table(values, columns, named, remark and f"{path}: {remark}", doubtful, labels)
+        whole = (name for name, here in zip(columns, are_whole(values)) if here)
+        names = tuple(name for name in whole if name not in labels)
+        yield Table(values, columns, named, remark, doubtful, labels, names)
 
 
 def _about_commas(rows):
     """Warn of a table without names whose commas may be decimal commas."""
     width = len(rows[0])
-    if (
-        width == 2
-        and all(_DIGITS.fullmatch(cell) for row in rows for cell in row)
-        or (
-            width > 2
-            and all(len(cell) == 3 and _DIGITS.fullmatch(cell) for row in rows for cell in row[1:])
-        )
-    ):
+    cells = [cell for row in rows for cell in (row if width == 2 else row[1:])]
+    of_digits = width > 1 and all(map(_DIGITS.fullmatch, cells))
+    if of_digits and (width == 2 or all(len(cell) == 3 for cell in cells)):
         return (
             f"digits and commas alone are read as {width} columns of whole numbers; decimals "
             "are written with a point, thousands without commas"
@@ -306,12 +286,9 @@ def _bad_cell(path, columns, rows, first):
                     )
                 elif is_number(cell.replace(",", ".")):
                     hint = " (decimals are written with a point)"
-                return TableError(
-                    f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}: "
-                    f"expected a number, got {came}{hint}",
-                    column,
-                    bool(cell.strip()),
-                )
+                where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"
+                words = f"{where}: expected a number, got {came}{hint}"
+                return TableError(words, column, bool(cell.strip()))
 
 
 def _short(text, length=40):

@@ -99,11 +99,9 @@ def _guarded(cell):
 
 
 def _guarded_rows(values):
-    return (
-        values
-        if values.dtype.kind != "O"
-        else np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
-    )
+    if values.dtype.kind != "O":
+        return values
+    return np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
 
 
 # Only names that every reader takes for names are unquoted; quotes mark the others as names.

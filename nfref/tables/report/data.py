@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.flows.composition import Invert
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.params import at_path
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
+from nfref.tables.queries.scoring import log_prob, sample_like, sample_rows, stacked
 from nfref.tables.schema.columns import Continuous
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows
 
@@ -170,12 +171,10 @@ def gather(
     model: Model,
     names: Sequence[str],
     rows: Array,
-    log_prob: Callable[..., Any],
-    sample: Callable[..., Any],
     rng: Generator,
-    about: dict[str, Any] | None = None,
-    weight: Array | None = None,
-    tested: Array | None = None,
+    about: dict[str, Any],
+    weight: Array | None,
+    tested: Array | None,
 ) -> Report:
     """Compute the numbers of a report.
 
@@ -186,16 +185,12 @@ def gather(
         Of its D columns.
     rows : (N, D) array
         Data, at least one row; of dtype object if some cells are text.
-    log_prob : callable
-        (rows) -> (N,) array of log-likelihoods.
-    sample : callable
-        (rng, n) -> (n, D) array like ``rows``.
     rng : numpy.random.Generator
-    about : dict, optional
+    about : dict
         Text by name, to be shown.
-    weight : (N,) array, optional
+    weight : (N,) array or None
         Weight of each row. Then rows that are sampled by their weights are compared with samples.
-    tested : (N,) array of bool, optional
+    tested : (N,) array of bool or None
         Rows that the model was not fitted to, if it was fitted to the others: only these are
         compared with samples and count in the mean.
 
@@ -203,10 +198,14 @@ def gather(
     -------
     Report
     """
-    weight = as_counts(weight)
-    scores = np.asarray(log_prob(rows), np.float64)
-    samples = sample(rng, SAMPLES)
-    sample_scores = np.asarray(log_prob(samples), np.float64)
+    density, weight = model.density, as_counts(weight)
+    of_table = isinstance(density, TableDensity)
+    scores = np.asarray(log_prob(density, model.params, rows), np.float64)
+    if of_table:
+        samples = stacked(sample_like(density, list(rows.T), rng, SAMPLES))
+    else:
+        samples = sample_rows(density, model.params, rng, SAMPLES)
+    sample_scores = np.asarray(log_prob(density, model.params, samples), np.float64)
     own = np.arange(len(rows)) if tested is None else np.flatnonzero(tested)
     of_own = None if weight is None else weight[own]
     if of_own is None:
@@ -219,15 +218,14 @@ def gather(
     if tested is not None and len(fitted):
         of_fitted = None if weight is None else weight[fitted]
         fitted_mean = mean_and_error(scores[fitted], of_fitted)[0]
-    of_table = isinstance(model.density, TableDensity)
-    own_columns = model.density.columns if of_table else [None] * len(names)
+    own_columns = density.columns if of_table else [None] * len(names)
     kinds = ["real" if column is None else column.kind for column in own_columns]
     coded = [
         _numbers(kind, _wrapped(column, values), drawn)
         for kind, column, values, drawn in zip(kinds, own_columns, rows.T, samples.T)
     ]
-    ranks = [_ranks(data, samples, kind, rng) for (data, samples, _), kind in zip(coded, kinds)]
-    known = getattr(model.density, "given", ())
+    ranks = [_ranks(data, samples, rng) for data, samples, _ in coded]
+    known = getattr(density, "given", ())
     columns = tuple(
         _column(name, kind, data[kept], samples, labels, u[kept], rng)
         for name, kind, (data, samples, labels), u in zip(names, kinds, coded, ranks)
@@ -263,7 +261,7 @@ def gather(
         candidates,
         curves,
         _layers(model, names, rng),
-        dict(about or {}),
+        about,
     )
 
 
@@ -278,10 +276,8 @@ def covered(scores: Array, sample_scores: Array) -> tuple[Array, float]:
     scores = np.where(np.isnan(scores), -np.inf, scores)
     sample_scores = sample_scores[~np.isnan(sample_scores)]
     thresholds = np.quantile(sample_scores, 1 - LEVELS)
-    return (
-        np.mean(scores[:, None] >= thresholds, axis=0),
-        float(ks_2samp(scores, sample_scores).pvalue),
-    )
+    pvalue = float(ks_2samp(scores, sample_scores).pvalue)
+    return np.mean(scores[:, None] >= thresholds, axis=0), pvalue
 
 
 # Columns ----------------------------------------------------------------------------------
@@ -305,7 +301,7 @@ def _numbers(kind, data, samples):
     return data, samples, tuple(_text(label) for label in labels)
 
 
-def _ranks(data, samples, kind, rng):
+def _ranks(data, samples, rng):
     """Return the share of samples below each value, in (0, 1), with ties broken at random.
 
     u = (#{samples < x} + U (1 + #{samples = x})) / (L + 1) is uniform for a row of the same
@@ -325,11 +321,10 @@ def _column(name, kind, data, samples, labels, u, rng):
     else:
         inner = edges = _edges(data, samples, kind)
     seen, drawn = (np.histogram(values, inner)[0] / len(values) for values in (data, samples))
-    jitter = [
-        rng.random(len(values)) if kind in ("category", "count") else 0
-        for values in (data, samples)
-    ]  # whole numbers are moved apart, so that there are no ties
-    test = ks_2samp(data + jitter[0], samples + jitter[1])
+    apart = [data, samples]
+    if kind in ("category", "count"):  # whole numbers are moved apart, so that there are no ties
+        apart = [values + rng.random(len(values)) for values in apart]
+    test = ks_2samp(*apart)
     pit = np.histogram(u, BINS, (0, 1))[0] / len(u)
     return Column(
         name, kind, edges, labels, seen, drawn, pit, float(test.statistic), float(test.pvalue)

@@ -115,11 +115,8 @@ def _check_labels_repeat(name, values, labels):
     """Check that text that was not declared a category has labels that repeat."""
     distinct = len({*map(plain, values.tolist()), *labels})
     if distinct > max(FEW_LABELS, len(values) / 10):
-        raise ColumnError(
-            name,
-            f"expected labels that repeat, got {distinct:,} different ones in {len(values):,} rows",
-            labels=True,
-        )
+        got = f"{distinct:,} different ones in {len(values):,} rows"
+        raise ColumnError(name, f"expected labels that repeat, got {got}", labels=True)
 
 
 def _check_continuous_independent(columns, table, missing, given):
@@ -186,20 +183,14 @@ def column_of(
     with np.errstate(all="ignore"):
         y = to_line(numbers[~np.isin(numbers, atoms)], low, high)[0]
     if not np.all(np.isfinite(y)) or np.all(y == y[0]):
-        raise ColumnError(
-            name,
-            "expected bounds near the values, so that their logits differ, "
-            f"got {low:g} and {high:g}",
-        )
+        what = "expected bounds near the values, so that their logits differ"
+        raise ColumnError(name, f"{what}, got {low:g} and {high:g}")
     with np.errstate(all="ignore"):
         column = Continuous(name, low, high, atoms=atoms).in_units_of(numbers, weight)
         u, log_slope = column.encode(numbers)
     if not (0 < column.scale < np.inf and np.all(np.isfinite(u + log_slope))):
-        raise ColumnError(
-            name,
-            "expected values whose spread float64 can hold, got values up to "
-            f"{np.max(np.abs(numbers)):g}",
-        )
+        got = f"values up to {np.max(np.abs(numbers)):g}"
+        raise ColumnError(name, f"expected values whose spread float64 can hold, got {got}")
     return column
 
 
@@ -211,9 +202,8 @@ def check_support(name: str, support: Any, values: Array, first: int = 0) -> Non
     for fits, expected in _demands(support, values):
         bad = np.flatnonzero(~(fits | np.isnan(values)))
         if len(bad):
-            raise ColumnError(
-                name, f"expected {expected}, got {values[bad[0]]:g} in row {bad[0] + first}"
-            )
+            got = f"{values[bad[0]]:g} in row {bad[0] + first}"
+            raise ColumnError(name, f"expected {expected}, got {got}")
 
 
 def _demands(support, values):
@@ -257,12 +247,9 @@ def rounding_of(name: str, values: Array) -> str:
         return ""
     step = np.spacing(largest)
     if step > COARSEST * np.ptp(numbers):
-        raise ColumnError(
-            name,
-            "expected whole numbers that float64 can tell apart, got some near "
-            f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
-            "the least of them makes them smaller",
-        )
+        what = "expected whole numbers that float64 can tell apart, got some near "
+        what += f"{largest:.6g}, where it rounds to multiples of {step:g}; subtracting "
+        raise ColumnError(name, f"{what}the least of them makes them smaller")
     return (
         f"column {name!r}: whole numbers beyond 2^53 are rounded, here to multiples of "
         f"{step:g} at most"
@@ -300,19 +287,14 @@ def asked_support(name: str, asked: Any, values: Any = None) -> Any:
                 return low, high
     except (TypeError, ValueError, IndexError):
         pass
-    raise ColumnError(
-        name,
-        f"expected real, positive, LOW:HIGH, period P, count or category; got {shortened(asked)}",
-    )
+    what = "expected real, positive, LOW:HIGH, period P, count or category"
+    raise ColumnError(name, f"{what}; got {shortened(asked)}")
 
 
 def _check_varies(name, varies, values):
     if not varies:
-        raise ColumnError(
-            name,
-            f"expected values that differ, got {shortened(plain(values[0]))} in every row",
-            useless=True,
-        )
+        what = f"expected values that differ, got {shortened(plain(values[0]))} in every row"
+        raise ColumnError(name, what, useless=True)
 
 
 def _widest_gap(numbers, period):
@@ -368,8 +350,5 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
     last = used[-1]
     terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
-    raise ColumnError(
-        columns[last].name,
-        f"expected a column that is not a linear function of others, got {terms} plus a constant",
-        useless=True,
-    )
+    what = f"expected a column that is not a linear function of others, got {terms} plus a constant"
+    raise ColumnError(columns[last].name, what, useless=True)

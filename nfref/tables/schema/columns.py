@@ -259,17 +259,14 @@ class Continuous(Configuration):
         t = (y - self.middle) / self.scale
         _, drawn = compress_tails(t, self.tail)
         below, above = x - self.low, self.high - x
-        own = (
-            1 / above - 1 / below
-            if self.soft is None
-            else -1 / (self.soft * np.expm1(below / self.soft))
-        )
+        if self.soft is None:
+            own = 1 / above - 1 / below
+        else:
+            own = -1 / (self.soft * np.expm1(below / self.soft))
         # log du/dt falls by one for each unit of u in the tails.
         of_tail = np.where(np.abs(t) > self.tail, -np.sign(t) * np.exp(drawn), 0.0)
-        return (
-            np.exp(log_slope + drawn) / self.scale,
-            own + of_tail * np.exp(log_slope) / self.scale,
-        )
+        slope = np.exp(log_slope + drawn) / self.scale
+        return slope, own + of_tail * np.exp(log_slope) / self.scale
 
     def _to_line(self, x):
         """Return y and log dy/dx, (N,) each, of values inside the support."""
@@ -341,12 +338,10 @@ class Continuous(Configuration):
         if self.step is None:
             return x
         x = np.asarray(x, np.float64)
-        x, half = (
-            (x, (x == self.offset) * self.step / 2)
-            if self.alone
-            else (self.rounded(x), self.step / 2)
-        )
-        below, above = x - half, x + half
+        middle, half = self.rounded(x), self.step / 2
+        if self.alone:
+            middle, half = x, (x == self.offset) * half
+        below, above = middle - half, middle + half
         if self.period is None:
             below, above = np.maximum(below, self.low), np.minimum(above, self.high)
         inside = below + part * (above - below)
@@ -451,18 +446,12 @@ class Category(Configuration):
     def __post_init__(self):
         super().__post_init__()
         if any(isinstance(label, int) and abs(label) >= LARGEST_WHOLE for label in self.labels):
-            raise ColumnError(
-                self.name,
-                "expected labels that a file can hold, whole numbers "
-                "below 2^128, got a larger one; text is one way to write them",
-            )
+            what = "whole numbers below 2^128, got a larger one; text is one way to write them"
+            raise ColumnError(self.name, f"expected labels that a file can hold, {what}")
         for label in self.labels:
             if isinstance(label, str) and any("\ud800" <= letter <= "\udfff" for letter in label):
-                raise ColumnError(
-                    self.name,
-                    "expected labels that a file can hold, text without "
-                    f"surrogates, got {shortened(label)}",
-                )
+                what = f"text without surrogates, got {shortened(label)}"
+                raise ColumnError(self.name, f"expected labels that a file can hold, {what}")
 
     def encode(self, values: Array, first: int = 0) -> Array:
         """Return codes (N,); ``first`` is the number of the first row in messages."""
@@ -473,12 +462,9 @@ class Category(Configuration):
             row = next(k for k, value in enumerate(values) if plain(value) not in place)
             more = ", ..." if len(self.labels) > 5 else ""
             known = ", ".join(map(shortened, self.labels[:5])) + more
-            raise ColumnError(
-                self.name,
-                f"expected one of the {len(self.labels)} categories "
-                f"{known}, got {shortened(plain(values[row]))} in row "
-                f"{row + first}",
-            ) from None
+            what = f"expected one of the {len(self.labels)} categories {known}"
+            got = f"{shortened(plain(values[row]))} in row {row + first}"
+            raise ColumnError(self.name, f"{what}, got {got}") from None
 
     def decode(self, codes: Array) -> Array:
         """Return labels (N,)."""
@@ -567,9 +553,8 @@ def as_numbers(name: str, values: Any, first: int = 0) -> Array:
         raise ColumnError(name, f"expected numbers, got {shortened(plain(bad))}") from None
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise ColumnError(
-            name, f"expected finite numbers, got {numbers[bad[0]]} in row {bad[0] + first}"
-        )
+        what = f"expected finite numbers, got {numbers[bad[0]]} in row {bad[0] + first}"
+        raise ColumnError(name, what)
     return numbers
 
 

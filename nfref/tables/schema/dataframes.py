@@ -189,11 +189,8 @@ def label_of(value: Any) -> Any:
 
 def _refusal(name, what, line):
     makes = f"{line.format(f'X[{name!r}]')} makes numbers of them, " if line else ""
-    return ColumnError(
-        name,
-        f"expected numbers or labels, got {what}; {makes}"
-        f"columns={{{name!r}: 'category'}} takes their text as labels",
-    )
+    makes += f"columns={{{name!r}: 'category'}} takes their text as labels"
+    return ColumnError(name, f"expected numbers or labels, got {what}; {makes}")
 
 
 def with_empty_column(X: Any, name: str, order: Sequence[str]) -> Any:
