@@ -46,6 +46,10 @@ class Tasks:
             if key not in self._begun and len(self._unfinished()) < self._threads - idle:
                 self._submit(key)
 
+    def have_begun(self, keys: Sequence[Any]) -> bool:
+        """Return True if all of these tasks have begun, and have not been asked for yet."""
+        return all(key in self._begun for key in keys)
+
     def result(self, key: Any, expected: Sequence[Any] = ()) -> Any:
         """Return the result of a task; others are expected to follow, the likeliest first.
 
