@@ -46,9 +46,9 @@ class Tasks:
             if key not in self._begun and len(self._unfinished()) < self._threads - idle:
                 self._submit(key)
 
-    def have_begun(self, keys: Sequence[Any]) -> bool:
-        """Return True if all of these tasks have begun, and have not been asked for yet."""
-        return all(key in self._begun for key in keys)
+    def has_begun(self, key: Any) -> bool:
+        """Return True if a task has begun whose result has not been asked for yet."""
+        return key in self._begun
 
     def result(self, key: Any, expected: Sequence[Any] = ()) -> Any:
         """Return the result of a task; others are expected to follow, the likeliest first.

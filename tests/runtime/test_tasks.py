@@ -44,7 +44,7 @@ def test_expected_tasks_begin_while_the_caller_waits_and_run_once():
 
     with Tasks(task, 2, pytest.fail) as tasks:
         assert tasks.result("first", ["second"]) == "first"
-        assert tasks.have_begun(["second"]) and not tasks.have_begun(["second", "third"])
+        assert tasks.has_begun("second") and not tasks.has_begun("third")
         assert tasks.result("second") == "second"
     assert ran == ["first", "second"]
 

@@ -330,7 +330,8 @@ class _FlowSearch:
         left = self.plan.seconds_left()
         if left is None or not (self.done or self.plan.simple):
             return True
-        if self.tasks.have_begun(self._keys(self._new(kind))):  # they end in time
+        # A training that has begun ends in time; of several folds others would be left out.
+        if len(self.folds) == 1 and self.done and self.tasks.has_begun((self._new(kind), 0)):
             return True
         seconds = self._estimate(kind) * self._pace() / self._at_once(kind) if self.done else 0.0
         return left > GOOD_PART * seconds
