@@ -199,9 +199,9 @@ _high_tile, _narrow_tile, _single_tile = (tile_of(rows, 1) for rows in (TALL * V
 _columns_of_rows = stack_of(ROWS * VECTORS)
 
 # With sixteen registers a tile reads TALL neighbouring columns of a. If rows of a are a multiple of
-# SAME_SETS bytes apart, they share eight of the 64 sets of a cache. More than 64 rows push each
-# other out, while the tile goes along a row of the result. So these columns are packed first, DEPTH
-# rows at a time.
+# SAME_SETS bytes apart, they share eight of the 64 sets of a cache, which hold 64 rows. With more
+# rows, each tile along a row of the result would read all from the next cache. So these columns are
+# packed first, DEPTH rows at a time.
 PACKS, SAME_SETS, DEPTH = TALL > VECTORS, 512, 256
 _pack, _packed_columns = packing_of(TALL), stack_of(TALL * DEPTH * 8 // BYTES)
 # Columns come in whole tiles, if a tile is not wider than COLUMNS.
@@ -217,7 +217,8 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
     tall, lanes = m // TALL * TALL, lanes_of(c)
     whole = columns // (VECTORS * lanes) * (VECTORS * lanes)
     apart = a_k * BYTES // lanes
-    if PACKS and a_m == 1 and apart % SAME_SETS == 0 and k > 64 and whole >= 64:
+    # Fewer columns do not pay for packing; of more, b would be read anew for every tile.
+    if PACKS and a_m == 1 and apart % SAME_SETS == 0 and k > 64 and 64 <= whole <= ROWS:
         _packed_rows(tall, k, a, a_k, b, keep, c, width, whole)
     else:
         for j in range(0, whole, VECTORS * lanes):
