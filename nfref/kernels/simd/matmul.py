@@ -24,7 +24,15 @@ from numba import types
 from nfref.kernels.jit import address, body, compiles, kernel, reduction
 from nfref.kernels.numba_internals import binding, cgutils, config, intrinsic, ir
 from nfref.kernels.registers import BYTES, FLAT, TALL, VECTORS
-from nfref.kernels.simd.tiles import lanes_of, matrix_at, stack_of, start_at, tile_of, transpose
+from nfref.kernels.simd.tiles import (
+    lanes_of,
+    matrix_at,
+    packing_of,
+    stack_of,
+    start_at,
+    tile_of,
+    transpose,
+)
 
 ROWS = 128  # rows of data in a block: activations of a few layers stay in the cache
 # Columns that a network computes at a time if a block is not full; no vector is longer.
@@ -190,6 +198,15 @@ _pair_tile, _flat_tile = tile_of(2, FLAT), tile_of(1, FLAT)
 _high_tile, _narrow_tile, _single_tile = (tile_of(rows, 1) for rows in (TALL * VECTORS, TALL, 1))
 _columns_of_rows = stack_of(ROWS * VECTORS)
 
+# With sixteen registers a tile reads TALL neighbouring columns of a. If rows of a are a multiple of
+# SAME_SETS bytes apart, they share eight of the 64 sets of a cache, which hold 64 rows. With more
+# rows, each tile along a row of the result would read all from the next cache. So these columns are
+# packed first, DEPTH rows at a time.
+PACKS, SAME_SETS, DEPTH = TALL > VECTORS, 512, 256
+_pack, _packed_columns = packing_of(TALL), stack_of(TALL * DEPTH * 8 // BYTES)
+# Columns come in whole tiles, if a tile is not wider than COLUMNS.
+SPLITS_TILES = VECTORS * BYTES // 4 > COLUMNS
+
 
 @kernel
 def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
@@ -199,10 +216,15 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
     """
     tall, lanes = m // TALL * TALL, lanes_of(c)
     whole = columns // (VECTORS * lanes) * (VECTORS * lanes)
-    for j in range(0, whole, VECTORS * lanes):
-        for i in range(0, tall, TALL):
-            row, out = start_at(a, i * a_m), start_at(c, i * width + j)
-            _tall_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
+    apart = a_k * BYTES // lanes
+    # Fewer columns do not pay for packing; of more, b would be read anew for every tile.
+    if PACKS and a_m == 1 and apart % SAME_SETS == 0 and k > 64 and 64 <= whole <= ROWS:
+        _packed_rows(tall, k, a, a_k, b, keep, c, width, whole)
+    else:
+        for j in range(0, whole, VECTORS * lanes):
+            for i in range(0, tall, TALL):
+                row, out = start_at(a, i * a_m), start_at(c, i * width + j)
+                _tall_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
     flat = columns // (FLAT * lanes) * (FLAT * lanes)
     for j in range(0, flat, FLAT * lanes):
         for i in range(tall, m - 1, 2):
@@ -215,8 +237,22 @@ def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
         for j in range(flat, columns, lanes):
             row, out = start_at(a, i * a_m), start_at(c, i * width + j)
             _single_tile(k, row, a_m, a_k, start_at(b, j), width, keep, out, width)
-    for j in range(whole, columns, lanes):
-        _vector_of_columns(tall, k, a, a_m, a_k, start_at(b, j), keep, start_at(c, j), width)
+    if SPLITS_TILES:
+        for j in range(whole, columns, lanes):
+            _vector_of_columns(tall, k, a, a_m, a_k, start_at(b, j), keep, start_at(c, j), width)
+
+
+@body
+def _packed_rows(tall, k, a, a_k, b, keep, c, width, whole):
+    """Compute the first ``tall`` rows and ``whole`` columns of c, with columns of a packed."""
+    packed, strip = _packed_columns(c), VECTORS * lanes_of(c)
+    for first in range(0, k, DEPTH):
+        some, kept = min(DEPTH, k - first), 1 if first else keep
+        for i in range(0, tall, TALL):
+            _pack(some, start_at(a, i + first * a_k), a_k, packed)
+            for j in range(0, whole, strip):
+                seen, out = start_at(b, first * width + j), start_at(c, i * width + j)
+                _tall_tile(some, packed, 1, TALL, seen, width, kept, out, width)
 
 
 @body

@@ -123,6 +123,33 @@ def tile_of(rows, vectors, size=BYTES):
     return compiled
 
 
+def packing_of(count):
+    """Return an intrinsic that copies ``count`` numbers of each of k rows, side by side.
+
+    Rows of a are a_k apart.
+    """
+
+    @intrinsic
+    def pack(typing, k, a, a_k, out):
+        bits = a.dtype.bitwidth
+
+        def generate(context, builder, signature, arguments):
+            k, a, a_k, out = arguments
+            vector = ir.VectorType(_vector_of(signature.args[1]).element, count).as_pointer()
+            with cgutils.for_range(builder, k) as loop:
+                steps = (a, a_k), (out, cgutils.intp_t(count))
+                row, to = (
+                    builder.bitcast(builder.gep(start, [builder.mul(loop.index, step)]), vector)
+                    for start, step in steps
+                )
+                builder.store(builder.load(row, align=bits // 8), to, align=bits // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, a, types.intp, out), generate
+
+    return pack
+
+
 @intrinsic
 def transpose(typing, a, stride, out, out_stride):
     """Compute out (L, L) = a^T for L numbers in a vector; ``stride`` numbers from row to row.
