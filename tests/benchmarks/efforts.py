@@ -115,13 +115,14 @@ def draw(found, path):
         1, 1 + 2 * by_size.any(), figsize=(3.7 + 3.7 * by_size.any() * 2, 3.7), layout="constrained"
     )
     left, *others = np.atleast_1d(panels)
+    left.set_yscale("symlog", linthresh=0.1)
+    left.margins(y=0.1)
     for table, one in found[~by_size].groupby("table", sort=False):
         one = one.sort_values("cpu")
         base = float(one[one["kind"] == "default"]["nats"].iloc[0])
         left.plot(one["cpu"], one["nats"] - base, "o-", markersize=3.5, label=table)
     left.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
-    left.set_yscale("symlog", linthresh=0.1)
     left.legend(fontsize=7)
     for table, one in found[by_size].groupby("table", sort=False):
         most = float(one["nats"].iloc[-1])
