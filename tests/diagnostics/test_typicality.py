@@ -14,7 +14,8 @@ ENTROPY = DIM / 2 * (1 + np.log(2 * np.pi))
 
 
 def log_p(rows):
-    return stats.norm.logpdf(rows).sum(axis=1)
+    """Return a standard normal's log-density, which ``scipy.stats`` takes a second for."""
+    return -0.5 * np.sum(rows**2, axis=1) - rows.shape[1] / 2 * np.log(2 * np.pi)
 
 
 def normal_rows(n, seed, scale=1.0):

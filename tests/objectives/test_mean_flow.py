@@ -143,7 +143,7 @@ def test_one_step_lands_nearer_than_that_of_a_rectified_flow():
 
     flow = nfref.Density(nfref.RealNVP(2, 6, (32,)))
     trained = nfref.fit(
-        flow, flow.init(rng), x, rng, objective=ForwardRegression(), epochs=60, **options
+        flow, flow.init(rng), x, rng, objective=ForwardRegression(), epochs=30, **options
     ).params
     ends["regression"] = flow.flow.forward(trained["flow"], z)[0]
 

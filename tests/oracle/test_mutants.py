@@ -20,6 +20,7 @@ LONG = (
     "clipped_sigmoids",
     "minus_tanh: 1 -> 2",
     "minus_tanh(a)",
+    "missing_two_pi",
     "not_onto",
     "offset",
     "planar_slope",

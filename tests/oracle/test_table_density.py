@@ -280,9 +280,9 @@ def test_from_the_shell(tmp_path, monkeypatch, capsys):
     )
     np.savetxt(
         tmp_path / "rows.csv",
-        table(np.random.default_rng(0), 2),
+        table(np.random.default_rng(0), 1),
         delimiter=",",
-        header="a,b",
+        header="a",
         comments="",
     )
     monkeypatch.chdir(tmp_path)

@@ -116,8 +116,17 @@ def path_by_hand(x, noise, flows, log_step):
     return log_w, x
 
 
-@pytest.mark.parametrize("resample", [None, 0.6])
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    "kernel, resample",
+    [
+        ("metropolis", None),
+        ("langevin", 0.6),
+        ("unadjusted", None),
+        pytest.param("metropolis", 0.6, marks=pytest.mark.thorough),
+        pytest.param("langevin", None, marks=pytest.mark.thorough),
+        pytest.param("unadjusted", 0.6, marks=pytest.mark.thorough),
+    ],
+)
 def test_z_is_unbiased_and_its_error_honest(kernel, resample):
     """A z-test over 200 seeds: the mean of Z, its spread beside the errors, and coverage."""
     flow = nfref.ElementwiseAffine(2)

@@ -67,17 +67,18 @@ def test_batch_norm_of_maf_is_evaluated_with_the_training_set(held_out, context_
     if not held_out:
         validation = given["validation_context"] = None
     states = []
-    result = fit(
-        density,
-        params,
-        x,
-        validation=validation,
-        batch_size=50,
-        epochs=4,
-        learning_rate=0.01,
-        callback=states.append,
-        **given,
-    )
+    with nfref.backend("numpy"):  # tests of twins fit couplings with batch norm
+        result = fit(
+            density,
+            params,
+            x,
+            validation=validation,
+            batch_size=50,
+            epochs=4,
+            learning_rate=0.01,
+            callback=states.append,
+            **given,
+        )
     assert np.array_equal(trees.flatten(states[-1].best_params)[0], trees.flatten(result.params)[0])
     assert not np.array_equal(trees.flatten(states[-1].best_params)[0], states[-1].best)
     u, own = x, result.params["flow"]

@@ -106,7 +106,9 @@ pickle.dump(found, sys.stdout.buffer)
     "kind, flow, options",
     [
         ("FlowDensity", nfref.MAF(2, 1, (4,), context_dim=6), {}),
-        ("FlowOutlierDetector", "gaussian", {"trimming": 0}),
+        pytest.param(
+            "FlowOutlierDetector", "gaussian", {"trimming": 0}, marks=pytest.mark.thorough
+        ),
         (
             "FlowOutlierDetector",
             "gaussian",

@@ -114,7 +114,7 @@ def random_label_pool(rng, classes, columns, centre, scale):
 
 
 def families():
-    """Return name -> TableDensity."""
+    """Return name -> TableDensity, less what takes a kernel to make: see :func:`limited`."""
     rng = np.random.default_rng(3)
 
     def of_flow(*options, kind=nfref.MAF, **more):
@@ -181,8 +181,12 @@ def families():
             *of_flow(2, kind=nfref.NSF)(dim, 0),
         ],
     )
-    found["limit"] = found["pool"].limited(LimitedSum(("b", "c"), 3.0))
     return found
+
+
+def limited(found):
+    """Return ``found`` and "limit", the pool with a limit, whose mass takes many samples."""
+    return {**found, "limit": found["pool"].limited(LimitedSum(("b", "c"), 3.0))}
 
 
 def rows_for(density, rng, n):

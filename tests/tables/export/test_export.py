@@ -21,7 +21,7 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import AsDensity, log_prob, sample_like
 from nfref.tables.schema.columns import Category, Continuous, Count
-from tests.tables.export.families import REAL, families, random_flow, rows_for, table
+from tests.tables.export.families import REAL, families, limited, random_flow, rows_for, table
 
 FAMILIES = families()
 
@@ -41,12 +41,18 @@ def exported(density, path, **options):
 
 
 @pytest.fixture(scope="module")
-def modules(tmp_path_factory):
+def densities():
+    """Return name -> density of all families."""
+    return limited(FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def modules(densities, tmp_path_factory):
     """Return name -> imported file of all families."""
     folder = tmp_path_factory.mktemp("exported")
     return {
         name: exported(density, folder / f"{name.replace(' ', '_')}.py")
-        for name, density in FAMILIES.items()
+        for name, density in densities.items()
     }
 
 
@@ -66,10 +72,10 @@ def scores_of(density, rows):
 
 
 @pytest.mark.parametrize("n", [2000, pytest.param(100_000, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_scores_are_those_of_nfref(modules, name, n):
-    rows = rows_for(FAMILIES[name], np.random.default_rng(1), n)
-    expected = scores_of(FAMILIES[name], rows)
+@pytest.mark.parametrize("name", [*FAMILIES, "limit"])
+def test_scores_are_those_of_nfref(densities, modules, name, n):
+    rows = rows_for(densities[name], np.random.default_rng(1), n)
+    expected = scores_of(densities[name], rows)
     assert np.mean(np.isfinite(expected)) > 0.3
     worst = errors(modules[name].log_prob(rows), expected)
     k = np.argmax(worst)
@@ -77,10 +83,12 @@ def test_scores_are_those_of_nfref(modules, name, n):
     assert modules[name].test() == 0
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "label given others"])
-def test_samples_have_the_distribution_of_nfref(modules, name):
+@pytest.mark.parametrize(
+    "name", [name for name in (*FAMILIES, "limit") if name != "label given others"]
+)
+def test_samples_have_the_distribution_of_nfref(densities, modules, name):
     """Columns and scores of rows made of uniform noise are distributed as nfref's samples."""
-    density, module, rng, n = FAMILIES[name], modules[name], np.random.default_rng(2), 4000
+    density, module, rng, n = densities[name], modules[name], np.random.default_rng(2), 4000
     one = np.repeat(rows_for(replace(density, limit=None), rng, 1), n, axis=0)
     given = one[:, [module.COLUMNS.index(column) for column in module.GIVEN]]
     found = module.sample(rng.random((n, module.NOISE)), given if module.GIVEN else None)

@@ -1,13 +1,21 @@
 """The exported file on arrays of JAX and torch: values, and gradients in continuous columns."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
-from tests.tables.export.families import families, rows_for
+from tests.tables.export.families import families, limited, rows_for
 from tests.tables.export.test_export import errors, exported
 
 pytestmark = pytest.mark.peers
 NAMES = ("supports", "many columns", "context of a flow", "given", "limit")
+
+
+@cache
+def densities():
+    """Return name -> density."""
+    return limited(families())
 
 
 def on_jax(module):
@@ -40,7 +48,7 @@ def on_torch(module):
 @pytest.mark.parametrize("library", [on_jax, on_torch])
 @pytest.mark.parametrize("name", NAMES)
 def test_values_and_gradients_are_those_of_numpy(tmp_path, library, name):
-    density, rng = families()[name], np.random.default_rng(1)
+    density, rng = densities()[name], np.random.default_rng(1)
     module = exported(density, tmp_path / "density.py")
     own, scores, array = library(module)
     rows = rows_for(density, rng, 300)
