@@ -2,12 +2,7 @@
 
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
-
-import numpydoc.docscrape_sphinx
-from jinja2.bccache import FileSystemBytecodeCache
-from jinja2.sandbox import SandboxedEnvironment
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -51,10 +46,6 @@ autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
-# Otherwise numpydoc compiles its template anew for each docstring.
-numpydoc.docscrape_sphinx.SandboxedEnvironment = partial(
-    SandboxedEnvironment, bytecode_cache=FileSystemBytecodeCache()
-)
 
 sphinx_gallery_conf = {
     **galleries.staged(DOCS, ROOT / "tutorials"),
