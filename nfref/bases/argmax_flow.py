@@ -58,7 +58,7 @@ class ArgmaxFlow(Base):
     Parameters
     ----------
     density : Base or Density
-        Of D K numbers, the K of each coordinate together; without a context.
+        The density of D K numbers, the K of each coordinate together; without a context.
     levels : int
         K.
     noise : Flow

@@ -56,7 +56,7 @@ class InferenceSort(_Sort):
     Parameters
     ----------
     density : Base or Density
-        Of rows in increasing order, without a context; such as a :class:`GenerativeSort`.
+        The density of sorted rows, without a context; such as a :class:`GenerativeSort`.
     """
 
     density: Base | Density
@@ -79,7 +79,7 @@ class GenerativeSort(_Sort):
     Parameters
     ----------
     density : Base or Density
-        Of z, without a context.
+        The density of z, without a context.
     """
 
     density: Base | Density
@@ -111,9 +111,9 @@ class InferenceMax(Base):
     Parameters
     ----------
     density : Base or Density
-        Of the maximum: one coordinate, without a context.
+        The density of the maximum: one coordinate, without a context.
     drops : Base or Density
-        Of the D - 1 differences, all of its mass above zero, without a context.
+        The density of the D - 1 differences, with all its mass above zero, without a context.
     """
 
     density: Base | Density

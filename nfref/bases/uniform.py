@@ -18,8 +18,8 @@ class Uniform(Base):
     lower, upper : sequence of float, length D
         Corners of the box, which belong to it.
     periodic : bool, default False
-        Whether opposite sides of the box are identified, as on a torus. Then every row has a place
-        in the box, and log p is the same everywhere.
+        True to identify opposite sides of the box, as on a torus. Then every row has a place in the
+        box, and log p is the same everywhere.
     """
 
     lower: Sequence[float]

@@ -152,7 +152,7 @@ def load(name: str) -> Any:
         try:
             thing = getattr(thing, part)
         except AttributeError:
-            raise UsageError(f"{module}: has no {path}") from None
+            raise UsageError(f"{module}: expected an object {path!r}, found none") from None
     return thing
 
 
@@ -164,7 +164,7 @@ def check(options: Question) -> int:
     skip = tuple(name for name in options.skip.split(",") if name)
     for name in skip:
         if name not in {**FLOW_PROPERTIES, **DENSITY_PROPERTIES, **TABLE_PROPERTIES}:
-            raise UsageError(f"--skip: expected names of properties, got {name!r}")
+            raise UsageError(f"--skip: expected names of properties, got {name!r}; -v lists them")
     if (options.object is None) == (options.process is None):
         both = options.object is not None
         raise UsageError("give MODULE:OBJECT or --process COMMAND" + ", not both" * both)

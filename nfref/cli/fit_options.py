@@ -40,9 +40,9 @@ class Training(Options):
     """Options that say how densities are fitted."""
 
     flow: str | None = option(
-        "auto tries several kinds, gaussian and mixture simple densities without flows; the name "
-        "of a flow fits it alone, in any case of letters (default: auto; maf if you give an "
-        "option that only a single flow takes, such as --layers)",
+        "auto tries several kinds of flows; gaussian and mixture fit simple densities without "
+        "flows; the name of a flow, in upper or lower case, fits this flow alone (default: auto; "
+        "maf if you give an option that only a single flow takes, such as --layers)",
         type=str.lower,
         choices=("auto", *SIMPLE, *FLOWS),
     )
@@ -173,7 +173,7 @@ class Targets(Options):
         "names another file",
         "FILE.npz",
     )
-    verbose: bool = option("say all that was found in the data", action="store_true")
+    verbose: bool = option("print all notes about the data", action="store_true")
     quiet: bool = option("print nothing but the table", action="store_true")
 
     def checked(self, data: str) -> "Targets":

@@ -251,7 +251,7 @@ class Linear(Flow):
     ----------
     dim : int
     bias : bool, default True
-        Whether there is a b.
+        True to add a bias b.
     """
 
     dim: int
@@ -293,7 +293,7 @@ class LULinear(Flow):
     signs : sequence of 1 and -1, optional
         Signs of U's diagonal; all 1 if omitted. :func:`random_pivots` makes random ones of both.
     bias : bool, default True
-        Whether there is a b.
+        True to add a bias b.
     """
 
     dim: int

@@ -47,7 +47,7 @@ class NSF(Composition):
     bins : int, default 8
         K, the bins of each spline.
     coupling : bool, default False
-        Whether the layers are couplings; autoregressive otherwise.
+        True for couplings, False for autoregressive layers.
     context_dim : int, default 0
         Context features C.
     activation : {"relu", "tanh", "softplus"}, default "tanh"
@@ -61,7 +61,7 @@ class NSF(Composition):
         the places 1, 3, ..., the next one those at 0, 2, ..., and so on alternately. For couplings
         both "alternate" and "natural" give every layer the natural order.
     linear : {"none", "lu"}, default "none"
-        Whether to put a :class:`nfref.LULinear` on either side of every layer.
+        "lu" puts a :class:`nfref.LULinear` on either side of every layer.
 
     Examples
     --------

@@ -242,7 +242,7 @@ class SylvesterLayer(Flow):
     reflections : int, default 8
         Number H of reflections of "householder".
     reverse : bool, default False
-        Whether the Q of "triangular" reverses the order of the coordinates.
+        True if the Q of "triangular" reverses the order of the coordinates.
     context_dim : int, default 0
         With a context, every parameter is an affine function of it, one set per row, as from an
         inference network.

@@ -26,7 +26,7 @@ class PlottedColumn:
     labels : tuple of str
         The values are places of these labels; empty for numbers.
     whole : bool
-        Whether the values are whole numbers that are counted.
+        True if the values are whole numbers that are counted.
     low, high : float
         The ends of its support: no axis goes beyond.
     """

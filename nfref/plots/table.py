@@ -34,7 +34,7 @@ def corner(
         Largest number of rows in a scatter; the histograms use all rows.
     figure : matplotlib.figure.Figure, optional
     labels : sequence of two str
-        What data and samples are called in the legend.
+        The names of data and samples in the legend.
 
     Returns
     -------

@@ -27,9 +27,9 @@ class FitResult:
     message : str
         The reason in one line for people.
     evidence : ImportanceEstimate or None
-        Of a fit to a target: log Z by importance sampling from the fitted density, with error,
-        effective size, Pareto k and weighted samples. None for other fits, and if the target
-        fails at a sample.
+        After a fit to a target: log Z by importance sampling from the fitted density, with
+        error, effective size, Pareto k and weighted samples. None for other fits, and if the
+        target fails at a sample.
     """
 
     params: dict[str, Any]

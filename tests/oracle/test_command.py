@@ -82,7 +82,7 @@ def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["things_to_check:nothing", "--dim", "2"], "has no nothing"),
+        (["things_to_check:nothing", "--dim", "2"], "expected an object 'nothing', found none"),
         (["no_such_module:x", "--dim", "2"], "cannot be imported"),
         (["things_to_check", "--dim", "2"], "expected package.module:object"),
         (["things_to_check:number", "--dim", "2"], "expected a flow, a transform"),

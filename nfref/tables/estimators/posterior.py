@@ -54,17 +54,17 @@ class Posterior:
     Attributes
     ----------
     names : list of str
-        Of the parameters.
+        The names of the parameters.
     dim : int
-        Their number.
+        The number of parameters.
     observed_names : list of str
-        Of the columns of an observation; empty for a posterior from samples.
+        The names of the columns of an observation; empty for a posterior from samples.
     observed : (C,) array or None
         The observation that it is given.
     samples : (N, D) array or None
         The samples that it was fitted to.
     effective_size : float
-        How many independent samples they are worth (Geyer 1992), or the number of simulations.
+        The number of independent samples that they are worth (Geyer 1992), or of simulations.
     candidates : list of nfref.tables.fitting.results.CandidateResult
         The members of the pool with their held-out scores; it prints as a table.
     density : nfref.tables.densities.table_density.TableDensity
@@ -123,7 +123,8 @@ class Posterior:
             In the order of the chain: stretches of the chain are held out, since a sample
             resembles its neighbours.
         names : sequence of str, optional
-            Of the parameters; those of the DataFrame, or "theta1", "theta2", ...
+            The names of the parameters; by default those of the DataFrame, or "theta1",
+            "theta2", ...
         weights : (N,) array, optional
             Whole numbers count repeated rows of a chain. Others are importance weights of
             independent samples, such as those of nested sampling.
@@ -188,9 +189,10 @@ class Posterior:
             The data that were simulated with each. Simulations with NaN or infinity failed: they
             are left out, with a warning that counts them.
         names : sequence of str, optional
-            Of the parameters; those of the DataFrame, or "theta1", "theta2", ...
+            The names of the parameters; by default those of the DataFrame, or "theta1",
+            "theta2", ...
         bounds : dict or (D, 2) array, optional
-            Of the prior, as in :meth:`from_samples`.
+            The bounds of the prior, as in :meth:`from_samples`.
         flow, members, effort, time_budget, random_state, verbose
             As in :meth:`from_samples`.
 
@@ -466,7 +468,7 @@ class Posterior:
         Returns
         -------
         weights : (N,) array
-            Of ``samples``, with sum 1.
+            The weights of ``samples``, with sum 1.
         evidence : nfref.diagnostics.evidence.Evidence
             ``value`` is the log of the new evidence over the old one. If it is not
             ``believable``, neither are the weights.

@@ -19,11 +19,11 @@ class Calibration:
     names : tuple of str
         The parameters, and "log-density" last.
     ranks : (M, D + 1) array of int
-        Of the true value among the samples; of the log-density at the true value last.
+        The rank of each true value among the samples, and last that of its log-density.
     draws : int
         The number of samples, L.
     p_values : (D + 1,) array
-        Of the test that ranks are uniform on 0 ... L.
+        The p-values of a test that the ranks are uniform on 0 ... L.
     coverage : (9,) array
         The share of true parameters within the regions of highest density of ``levels``.
     levels : (9,) array

@@ -71,9 +71,9 @@ class ColumnError(ValueError):
     what : str
         What was expected of it, and what came.
     useless : bool
-        Whether it adds nothing to the others, so that the remedy is to leave it out.
+        True if it adds nothing to the others, so that the remedy is to leave it out.
     labels : bool
-        Whether it can be used as a category, if you ask for that.
+        True if it can be used as a category, if you ask for that.
     """
 
     def __init__(self, column: str, what: str, useless: bool = False, labels: bool = False) -> None:
