@@ -214,7 +214,7 @@ class _FlowSearch:
     """
 
     def __init__(self, rows, folds, plan, rng, progress):
-        self.rows, self.folds, self.plan, self.progress = rows, folds, plan.begun(), progress
+        self.rows, self.folds, self.plan, self.progress = rows, folds, plan, progress
         self.seed, self.seeds = rng.bit_generator.seed_seq, []
         resume = plan.resume
         self.starts: dict[str, FirstParameters] = {}  # name of a kind -> see _start
