@@ -14,6 +14,9 @@ from nfref.tables.reading import numbered_columns
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
+# Every supported version of Matplotlib writes these. To ask it for its own list would import it
+# before a fit starts to compile kernels.
+SUFFIXES = [f".{name}" for name in "png pdf svg eps jpeg jpg ps svgz tif tiff webp".split()]
 
 
 def add_commands(commands: Any) -> None:
@@ -43,7 +46,7 @@ class Picture(Options):
 
 def plot(options: Picture) -> None:
     """Plot a model, beside data if you name some."""
-    check_output(options.out, options.model, options.data, formats=picture_formats())
+    check_output(options.out, options.model, options.data, formats=SUFFIXES)
     model = loaded_model(options.model)
     x = None if options.data is None else rows_for(model, options.data, options.header)[0]
     columns = model.columns or numbered_columns(model.density.dim)
@@ -57,17 +60,6 @@ def plot(options: Picture) -> None:
         density = AsDensity(density, None if x is None else list(x.T))
         x = None if x is None else density.numbers(list(x.T))
     plot_density("--out", options.out, density, model.params, columns, x)
-
-
-def picture_formats() -> list[str]:
-    """Return the suffixes of pictures that Matplotlib writes, the usual ones first."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    # pgf needs TeX, and no reader knows the size of raw dots
-    left_out = {"pgf", "raw", "rgba"}
-    usual = ["png", "pdf", "svg"]
-    found = set(FigureCanvasBase.get_supported_filetypes()) - left_out - set(usual)
-    return [f".{name}" for name in (*usual, *sorted(found))]
 
 
 def plot_density(

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.backend_bases import FigureCanvasBase
 
 from nfref import plots
-from nfref.cli.plot import plot_density
+from nfref.cli.plot import SUFFIXES, plot_density
 from tests.cli.commands import SMALL, succeeds
 
 
@@ -38,3 +39,8 @@ def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
         np.zeros((5, 3)),
     )
     assert [column.name for column in drawn] == ["a" * 37 + "...", "b" * 40, r"\$c"]
+
+
+def test_suffixes_are_those_of_matplotlib():
+    known = {f".{name}" for name in FigureCanvasBase.get_supported_filetypes()}
+    assert set(SUFFIXES) <= known
