@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.cli.data import Data
 from nfref.cli.split import Split
-from nfref.cli.streams import complain, note
+from nfref.cli.streams import complain, counted, note
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.supports import Supports
@@ -46,8 +46,9 @@ def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:
 
 def sizes_of(data: Data, weight: Array | None) -> str:
     """Say how many rows and columns there are."""
-    columns = "1 column" if len(data.columns) == 1 else f"{len(data.columns)} columns"
-    rows = f"{data.name}: {len(data.values):,} rows{'' if weight is None else ' with weights'}"
+    columns = counted(len(data.columns), "column")
+    rows = f"{data.name}: {counted(len(data.values), 'row')}"
+    rows += "" if weight is None else " with weights"
     part = (
         "" if data.total is None else f", a sample of {len(data.values):,} of {data.total:,} rows"
     )
@@ -96,11 +97,11 @@ def about_rows(
         effective = effective_rows(weight, len(weight))
         yield f"weights {weights!r}: effective number of rows {effective:,.1f}"
     elif copies:
-        row = "row" if copies == 1 else "rows"
+        equal = f"{counted(copies, 'row')} equal to an earlier one"
         yield (
-            f"dropped {copies:,} {row} equal to an earlier one"
+            f"dropped {equal}"
             if dropped
-            else f"{copies:,} {row} equal to an earlier one: each counts"
+            else f"{equal}: each counts"
             + ("" if split.of_copies else ", and copies stay in the same part")
         )
 
@@ -220,6 +221,6 @@ def about_empty_cells(data: Data, given: Sequence[str]) -> Iterator[str]:
     left_out = int(np.sum(uninformative_rows(data.columns, cells, given)))
     if left_out:
         why = (
-            "without a value in a given column, or in all others," if given else "without any value"
+            "without a value in a given column, or in all others" if given else "without any value"
         )
-        yield f"{left_out:,} {'row' if left_out == 1 else 'rows'} {why} are left out"
+        yield f"left out {counted(left_out, 'row')} {why}"

@@ -12,7 +12,7 @@ from nfref.cli.data import Data, Source
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
-from nfref.cli.streams import complain, note, tolerant
+from nfref.cli.streams import complain, counted, note, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
 from nfref.runtime.annotations import Any, Iterator
 from nfref.runtime.files import reserved
@@ -118,7 +118,10 @@ class Task:
         yield f"{data_warnings.sizes_of(self.data, self.weight)}; {self.split}"
         yield data_warnings.summary_of(self.data, self.columns, self.given)
         yield " ".join(
-            [*data_warnings.about_supports(self.supports), f"({len(every)} notes: --verbose)"]
+            [
+                *data_warnings.about_supports(self.supports),
+                f"({counted(len(every), 'note')}: --verbose)",
+            ]
         )
 
     def _found(self, weights, dropped):

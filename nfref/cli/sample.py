@@ -25,7 +25,7 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, table_model
-from nfref.cli.streams import note, utf8_output
+from nfref.cli.streams import counted, note, utf8_output
 from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.files import is_special
@@ -122,7 +122,7 @@ def sample(options: Sampling) -> None:
     with utf8_output(options.out) as output:
         write_table(output, columns, blocks(), options.spreadsheet)
     if overflown:
-        note(f"{overflown} rows hold numbers too large to compute")
+        note(f"{counted(overflown, 'row')} with numbers too large to compute")
     if distant:
         note(
             f"{distant:,} of {total:,} rows are further out than {FAR:g} robust "

@@ -13,7 +13,7 @@ from nfref.cli.arguments import Options, UsageError, count, header, option, posi
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
-from nfref.cli.streams import note, row_bar
+from nfref.cli.streams import counted, note, row_bar
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
@@ -144,13 +144,11 @@ def run(options: Scoring) -> None:
         )
     if summary.impossible:
         note(
-            f"{summary.impossible} rows lie where the model's density is zero or "
-            "too small to compute"
-            + (", or have an unknown category" if options.unknown else "")
-            + ": -inf"
+            f"{counted(summary.impossible, 'row')} where the model's density is zero or too small "
+            "to compute" + (", or with an unknown category" if options.unknown else "") + ": -inf"
         )
     if summary.unknown:
-        note(f"{summary.unknown} rows have a density that can't be computed: nan")
+        note(f"{counted(summary.unknown, 'row')} with a density that can't be computed: nan")
     print("\n".join(summary.lines(several=len(paths) > 1)))
 
 

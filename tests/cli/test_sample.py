@@ -46,7 +46,7 @@ def test_samples_far_out_are_told(tmp_path):
     done = nfref_command(*asked, cwd=tmp_path)
     drawn = np.array(done.stdout.split()[1:], float)
     far = np.sum(np.abs(drawn - np.median(rows)) > 1e6)  # the spread is about 1
-    assert far > 0 and done.stderr.startswith(f"nfref: note: {far} of 2,000 rows lie further out")
+    assert far > 0 and done.stderr.startswith(f"nfref: note: {far} of 2,000 rows are further out")
     assert (
         done.stderr.count("\n") == 1
         and not nfref_command(*asked, "--within", 6, cwd=tmp_path).stderr

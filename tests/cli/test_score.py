@@ -69,7 +69,7 @@ def test_nan_is_told_from_minus_infinity(tmp_path):
     done = in_process("score", "m.npz", "t.csv", cwd=tmp_path)
     assert done.stdout.splitlines()[1:3] == ["nan", "-inf"]
     assert np.isfinite(float(done.stdout.splitlines()[0]))
-    assert "note: 1 rows lie where" in done.stderr and "note: 1 rows have" in done.stderr
+    assert "note: 1 row where" in done.stderr and "note: 1 row with" in done.stderr
 
 
 def test_cells_of_rounded_values(tmp_path):
@@ -125,7 +125,7 @@ def test_rows_of_an_unknown_category_are_scored_if_asked(tmp_path, monkeypatch, 
     (tmp_path / "new.csv").write_text("x,town\n0.1,a\n0.2,c\n")
     assert main(["score", "g.npz", "new.csv", "--unknown=-inf"]) == 0
     output, error = capsys.readouterr()
-    assert output.splitlines()[1] == "nan" and "1 rows have a density that can't be" in error
+    assert output.splitlines()[1] == "nan" and "1 row with a density that can't be" in error
     assert main(["score", "m.npz", "new.csv", "--unknown", "0"]) == 2
 
 
