@@ -17,13 +17,13 @@ class Progress:
     """
 
     def __init__(self, say: Say = lambda line: None, shown: bool = False) -> None:
-        self._say, self._shown = say, shown
+        self._say, self.shown = say, shown
         self._bar: Any = None
         self.offset = 0.0  # nats a row from the units of a fit to those of the table
 
     def stage(self, text: str) -> None:
         """Show what is being done."""
-        if not self._shown:
+        if not self.shown:
             return
         if self._bar is None:
             from tqdm import tqdm
