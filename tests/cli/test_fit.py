@@ -269,7 +269,7 @@ def test_a_flow_that_is_not_trained_by_likelihood_counts_rows(folder, capsys):
 def test_values_that_repeat_are_said_in_one_line(folder, capsys):
     told = run(capsys, "fit", "wine", "--members", 0, "--without", "density", "--verbose")
     assert told.count("without bound") == 1 and "1 column takes few values in 3,9" in told
-    assert "rounded values, fitted as if spread over their steps" in told
+    assert "rounded values are dequantised, and samples are rounded: " in told
     assert "'fixed acidity' 0.05, 'volatile acidity' 0.005, " in told and " and 4 more" in told
 
 

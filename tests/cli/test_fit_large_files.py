@@ -29,7 +29,7 @@ def test_a_sample_is_used_and_said(folder, capsys):
     assert main(["fit", "t.csv", *FIT[:-1], "--out", "m.npz"]) == 0
     told = capsys.readouterr().out
     assert "t.csv: 300 rows, 2 columns" in told
-    assert "these are a sample of 300 of 3,000 rows" in told
+    assert "a sample of 300 of 3,000 rows" in told
     assert sum(load_model("m.npz").info["fit"]["rows"].values()) == 300
     assert main(["fit", "t.csv", "--rows", "3000", "--members", "0"]) == 0
     assert "a sample" not in capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_a_sample_is_used_and_said(folder, capsys):
         )
         == 0
     )
-    assert "these are a sample of 300 of 3,000 rows" in capsys.readouterr().out
+    assert "a sample of 300 of 3,000 rows" in capsys.readouterr().out
 
 
 @pytest.mark.thorough

@@ -97,9 +97,7 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
         f"{gaps.age.isna().sum()}, 'town' {gaps.town.isna().sum()}"
     ) in told
     lost = gaps.age.isna() | gaps.town.isna() | (gaps.kids.isna() & gaps.income.isna())
-    assert (
-        f"{lost.sum()} rows without a value in a given column, or in all others, are left" in told
-    )
+    assert f"left out {lost.sum()} rows without a value in a given column, or in all" in told
     assert "the density of 'kids', 'income' given 'age', 'town'" in told
     assert "test nats per row of the cells that are there: " in told
     assert "'kids' count" in told  # whole numbers in a csv are detected as counts
