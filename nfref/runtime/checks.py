@@ -11,6 +11,8 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Callable, Iterable
 from nfref.runtime.autograd_internals import Box, getval
 
+LARGEST_EXPONENT = 400  # of a weight: sums of squares stay finite
+
 
 def as_array(name: str, value: Any) -> Array:
     """Return a float array in C order; float32 and complex stay, other numbers become float64.
@@ -117,7 +119,8 @@ def check_whole(name: str, rows: Array, levels: int | None = None) -> Array:
 def as_weight(name: str, value: Any, n: int, first: int = 0) -> Array | None:
     """Return the weights of ``n`` rows, (n,) in float64, at least 0 and not all 0; or None.
 
-    Messages count rows from ``first``.
+    Weights whose sum or squares would overflow or vanish are multiplied by a power of two, which
+    keeps their ratios. Messages count rows from ``first``.
     """
     if value is None:
         return None
@@ -130,7 +133,8 @@ def as_weight(name: str, value: Any, n: int, first: int = 0) -> Array | None:
     check_weights(name, weight, first)
     if not np.any(weight > 0):
         raise ValueError(f"{name}: expected one above 0, got zero in each of {n} rows")
-    return weight
+    exponent = np.frexp(np.max(weight))[1]
+    return np.ldexp(weight, -exponent) if abs(exponent) > LARGEST_EXPONENT else weight
 
 
 def check_weights(name: str, weight: Array, first: int = 0) -> None:

@@ -143,3 +143,10 @@ def test_messages_have_one_line():
 
     assert checks.shortened(Lines()) == "0    x0 dtype: str"
     assert checks.shortened("a\n  b") == r"'a\n  b'"
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1.0, 1e307])
+def test_weights_of_any_unit_have_finite_sums_and_the_same_ratios(unit):
+    weight = checks.as_weight("weight", unit * np.array([0.0, 1.0, 3.0, 9.0]), 4)
+    assert weight[0] == 0 and 0 < np.sum(weight**2) < np.inf
+    np.testing.assert_allclose(weight[1:] / weight[1], [1, 3, 9], rtol=1e-15)

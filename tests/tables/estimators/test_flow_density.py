@@ -161,17 +161,17 @@ def test_in_pipelines_and_searches():
 
 @pytest.mark.thorough
 def test_every_candidate_is_told_and_the_pool_is_the_best():
-    # The pool adds two pseudo-rows, one from the Gaussian and one from the wide density. On 600
+    # The pool adds two pseudo-rows, one from the Gaussian and one from the wide density. On 900
     # held-out rows they cost less than 0.01 nats.
     model = nfref.FlowDensity(**{**SMALL, "effort": "default", "members": 3, "epochs": 15}).fit(
-        rows(6000)
+        rows(9000)
     )
     *members, pool = model.candidates_
     names = [one.name for one in members]
     assert {"gaussian", "wide", "nsf", "maf"} <= set(names) and pool.name == "pool"
     assert pool.mean >= max(one.mean for one in members) - 0.01
     assert sum(model.weights_.values()) == pytest.approx(1) and list(model.weights_) == names
-    assert model.n_rows_held_out_ == 600 and model.n_rows_effective_ == 6000
+    assert model.n_rows_held_out_ == 900 and model.n_rows_effective_ == 9000
     scores, spread = model.score_samples(rows(1500), return_spread=True)
     assert np.all(spread >= 0) and np.median(spread) < 1
     far = model.score_samples(np.array([[130.0, 3.0]]), return_spread=True)[1]

@@ -39,16 +39,16 @@ def test_a_context_says_how_many_at_once(expected, monkeypatch):
 
     told, old = [], flow_search._FlowSearch._train_in_processes
 
-    def counted(self, kinds):
-        told.append((self.plan.jobs, len(kinds)))
-        old(self, kinds)
+    def counted(self, trained, end):
+        told.append((self.plan.jobs, end - len(trained.done)))
+        old(self, trained, end)
 
     monkeypatch.setattr(flow_search._FlowSearch, "_train_in_processes", counted)
     nfref.FlowDensity(**SETTINGS).fit(ROWS)
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):
         same(nfref.FlowDensity(**SETTINGS).fit(ROWS), expected)
-    assert told == [(3, 15), (3, 5)]  # five folds each; the fourth comes last
+    assert told == [(3, 5)] * 4  # each kind through five folds
 
 
 @pytest.mark.slow

@@ -298,9 +298,9 @@ def test_medians_stand_beside_means():
 @pytest.mark.thorough
 @pytest.mark.parametrize("table", [abalones, amounts])
 def test_a_forest_hardly_tells_samples_from_rows(table):
-    """On rounded numbers and exact zeros the AUC is 0.95 without cells, below 0.65 with them."""
+    """On rounded numbers the AUC is 0.95 without cells; exact zeros are atoms either way."""
     rng = np.random.default_rng(5)
     train, test = table(rng, 500), table(rng, 500)
     rounded, plain = flow_density(train, 0, "mixture")
     assert told_apart(rounded, test, "forest", 0) < 0.65
-    assert told_apart(plain, test, "forest", 0) > 0.75
+    assert (told_apart(plain, test, "forest", 0) > 0.75) == (table is abalones)
