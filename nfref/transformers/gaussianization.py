@@ -92,9 +92,28 @@ def mixture_of_normals_inverse(x: Array, a: Array, b: Array) -> tuple[Array, Arr
     u = np.exp(a) * x + b
     side = numpy.where(numpy.mean(ndtr(getval(u)), axis=0) > 0.5, 1, -1).astype(u.dtype)
     v = side * u
+    least = numpy.min(getval(v), axis=0)
+    far = (least > numpy.finfo(v.dtype).max ** 0.5 / 2) & (least < np.inf)
+    if not far.any():
+        w, log_slope = in_tail(v, a)
+        return side * w, log_slope
+    w, log_slope = in_tail(np.where(far, 1, v), a)
+    alone, its_slope = of_least(v, a)
+    return side * np.where(far, alone, w), np.where(far, its_slope, log_slope)
+
+
+def in_tail(v: Array, a: Array) -> tuple[Array, Array]:
+    """Return the w with Phi(-w) = mean of Phi(-v_k), and log dz/dx. Shapes: (K, ...) to (...)."""
     tails = log_tail(v)
-    w = tail_point(log_sum(tails) - float(np.log(len(u))))
-    return side * w, log_sum(a + log_probabilities(tails) + log_hazard(v)) - log_hazard(w)
+    w = tail_point(log_sum(tails) - float(np.log(len(v))))
+    return w, log_sum(a + log_probabilities(tails) + log_hazard(v)) - log_hazard(w)
+
+
+def of_least(v: Array, a: Array) -> tuple[Array, Array]:
+    """Return the least v_k and its a_k, as :func:`in_tail` does to rounding where v^2 overflows."""
+    each = numpy.arange(len(v)).reshape(-1, *[1] * (v.ndim - 1))
+    least = each == numpy.argmin(getval(v), axis=0)
+    return np.sum(np.where(least, v, 0), axis=0), np.sum(np.where(least, a, 0), axis=0)
 
 
 def ends_of_normals(z: Array, a: Array, b: Array) -> tuple[Array, Array]:
