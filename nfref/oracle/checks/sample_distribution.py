@@ -159,7 +159,7 @@ def _tried(whole, made, step, x, at_x):
         mean, spread = density_deformation.jump_moments(made, *given)
     else:
         values = density_deformation.terms(made, step, whole.log_density, x, at_x)
-        mean, spread = np.mean(values), np.std(values)
+        mean, spread = np.asarray(np.mean(values)), np.asarray(np.std(values))
     # Beside the samples that were rounded onto an end, as many have few digits left.
     excess = density_deformation.excess(mean, spread, len(x), 3 * whole.lost)
     return Tried(float(np.max(excess)), made, step, spread, len(x))
