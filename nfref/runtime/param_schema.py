@@ -26,7 +26,7 @@ class Structure:
     Attributes
     ----------
     known : bool
-        Whether all parameters are known.
+        True if all parameters are known.
     """
 
     def __init__(self, shapes: Any) -> None:

@@ -40,12 +40,12 @@ def text_tables(
     ----------
     path : str
     header : {"auto", "yes", "no"}
-        Whether the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
+        "yes" if the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
     texts : sequence of str
         Names of columns whose cells are text. ``...`` stands for columns in whose first rows no
         cell begins like a number.
     may_be_empty : bool
-        Whether cells may be empty. Among numbers, words such as NA count as empty.
+        Accept empty cells. Among numbers, words such as NA count as empty.
     keep : callable or None
         ``keep(columns, named)`` returns the names of the columns to read; all if None.
     """
