@@ -1,10 +1,9 @@
 """Measure how many units in the last place each float64 formula loses.
 
-``python -m tests.high_precision.precision_table [NAMES]`` prints the table, of all flows in an hour
-or so. Each flow of
-:mod:`tests.high_precision.configurations` is measured against the sixty-digit truth on rows in the
-bulk and on extreme ones: the origin (for maps of directions an opposite row), a bulk row times
-1e-9, and the same row 40 and 1,000 times as far out.
+``python -m tests.high_precision.precision_table [NAMES]`` prints the table, all of it in about an
+hour. Each flow of :mod:`tests.high_precision.configurations` is measured against the sixty-digit
+truth on rows in the bulk and on extreme ones: the origin (for maps of directions an opposite row),
+a bulk row times 1e-9, and the same row 40 and 1,000 times as far out.
 """
 
 import sys
