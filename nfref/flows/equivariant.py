@@ -171,7 +171,7 @@ class EquivariantCNF(VelocityFlow):
         centres = np.linspace(0, self.reach, self.kernels, dtype=dtype)
         hours = np.linspace(0, 1, self.times, dtype=dtype)
         shares = gaussian_shares(np.array(t, dtype), hours, 1 / (self.times - 1))
-        x = np.reshape(rows, (len(rows), self.particles, -1))
+        x = np.reshape(rows, (len(rows), self.particles, self.dim // self.particles))
         width = self.reach / (self.kernels - 1)
         weights = (shares @ params["weights"].T).reshape(-1, self.kernels)
         velocity, trace = pair_velocity(x, weights, centres, width)
