@@ -119,6 +119,9 @@ def save_model(
     """
     from nfref import __version__
 
+    if hasattr(density, "save"):
+        kind = type(density).__name__
+        raise TypeError(f"density: expected a Density, got {kind}; its method save writes it")
     content = {
         "density": density,
         "params": None if params is None else trees.tree_map(np.asarray, params),

@@ -187,7 +187,7 @@ def match_columns(
     extra = [column for column in table.columns if column not in expected]
     if len(table.columns) != len(columns) or (by_name and missing):
         raise TableError(
-            f"{name}: expected {whose} {len(columns)} columns "
+            f"{name}: expected {whose} {len(columns)} column{'s' * (len(columns) > 1)} "
             f"{quoted_names(columns)}, got {len(table.columns)}: "
             f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
         )

@@ -128,9 +128,9 @@ def _look_like_text(cells):
 
 def _check_length(path, cells, columns, k, line):
     if len(cells) != len(columns):
+        expected = f"{len(columns)} column{'s' * (len(columns) > 1)}"
         raise TableError(
-            f"{path}: row {k + 1} ({_lines(line, cells)}): expected {len(columns)} columns, "
-            f"got {len(cells)}"
+            f"{path}: row {k + 1} ({_lines(line, cells)}): expected {expected}, got {len(cells)}"
         )
 
 
