@@ -119,6 +119,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     weights_ : dict        name -> weight of each candidate.
     n_rows_effective_ : float
         (sum w)^2 / sum w^2.
+    n_rows_distinct_, n_rows_held_out_ : int
+        Distinct rows, and the number of them that were held out; 0 if all were held out in turn.
     n_features_in_ : int
     feature_names_in_ : (D,) array        Only if the names of all columns are text.
 
