@@ -17,7 +17,8 @@ import nfref.flows.free_form
 import nfref.tables.densities.regression
 import nfref.tables.densities.vine
 import nfref.tables.files.fitted_estimator
-import nfref.tables.files.posterior_record  # noqa: F401
+import nfref.tables.files.posterior_record
+import nfref.transformers.rounded  # noqa: F401
 from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence
