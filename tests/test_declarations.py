@@ -21,9 +21,10 @@ from nfref.oracle import (
     golden_vectors,
 )
 from tests import flow_table
-from tests.high_precision import maps
+from tests.high_precision import maps, precision_table
 from tests.high_precision.maps.transformers import TRANSFORMERS
 from tests.high_precision.meaning import MEANING
+from tests.oracle.survey.own_subjects import OWN
 from tests.tables.files.test_golden_models import NAMES, classes_in, header_of
 from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
@@ -138,8 +139,26 @@ def missing_files():
             yield f"docs/model_files.rst: add the line - ``{name}``: {fields}"
 
 
+def missing_measurements():
+    """Yield the rows that are missing on the pages of measured errors and of verdicts."""
+    errors = text_of("docs/precision.rst")
+    for name in precision_table.measured():
+        if not re.search(rf"^    {name} ", errors, re.MULTILINE):
+            yield (
+                "docs/precision.rst: add the lines that python -m "
+                f"tests.high_precision.precision_table {name} prints"
+            )
+    verdicts = " ".join(text_of("docs/scoreboard.rst").split())
+    for subject in OWN:
+        if not re.search(rf'(?<!\w){re.escape(subject.name)}"?,float64', verdicts):
+            yield (
+                "docs/scoreboard.rst: add the rows that python -m tests.oracle.survey --match "
+                f"'nfref {subject.name}' --reports FOLDER --page FILE writes"
+            )
+
+
 def test_every_flow_and_transformer_has_all_that_proves_it():
-    missing = [*missing_tests(), *missing_maps(), *missing_files()]
+    missing = [*missing_tests(), *missing_maps(), *missing_files(), *missing_measurements()]
     if missing:
         pytest.fail("\n".join(dict.fromkeys(missing)), pytrace=False)
 

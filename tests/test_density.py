@@ -77,3 +77,5 @@ def test_parameters_of_a_density_and_of_its_flow_are_told_apart():
         density.flow.inverse(params, x)
     with pytest.raises(TypeError, match=r"^x: expected rows, got a dict of parameters; parameters"):
         density.log_prob(x, params)
+    with pytest.raises(TypeError, match=r"^params: .*got NoneType; init\(rng\) makes param"):
+        density.log_prob(None, x)

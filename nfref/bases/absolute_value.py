@@ -154,8 +154,8 @@ class InferenceAbs(_Signs):
     ----------
     density : Base or Density
         Density of the magnitudes z = |x|, without a context. All of its mass has to lie where no
-        coordinate is negative, as with a :class:`nfref.Logit` from 0 upwards at its data end, or a
-        :class:`GenerativeAbs`.
+        coordinate is negative, as that of a :class:`GenerativeAbs`, or of a flow with a
+        :class:`nfref.Logit` from 0 to a bound at its data end.
     hidden : sequence of int, optional
         Hidden widths of the network that gives the log-odds of each sign from z; fair coins if
         omitted.

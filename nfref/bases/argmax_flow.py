@@ -125,7 +125,7 @@ class ArgmaxFlow(Base):
         return logsumexp(np.stack(ratios, axis=1)) - np.log(samples)
 
     def _log_ratio(self, params, chosen, rng):
-        seen = chosen.reshape(len(chosen), -1).astype(float)
+        seen = chosen.reshape(len(chosen), self.density.dim).astype(float)
         e = rng.standard_normal(seen.shape)
         u, log_det = self.noise.forward(params["noise"], e, seen)
         v, below = below_chosen(np.reshape(u, chosen.shape), chosen)

@@ -19,7 +19,8 @@ def check_particles(particles: int, dim: int) -> None:
 
 def check_centred(z: Array, particles: int) -> None:
     """Raise ValueError unless each row has its centre of mass at 0, up to rounding."""
-    x = getval(z).reshape(len(z), particles, -1)
+    n, dim = z.shape
+    x = getval(z).reshape(n, particles, dim // particles)
     scale = np.finfo(x.dtype).eps ** 0.5 * (1 + np.max(np.abs(x), axis=(1, 2)))
     off = np.max(np.abs(np.mean(x, axis=1)), axis=1)
     bad = np.flatnonzero(~(off < scale))

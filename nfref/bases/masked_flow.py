@@ -83,7 +83,7 @@ class MaskedFlow(Base):
         """
         hot = (x[:, :, None] == numpy.arange(self.levels)) & revealed[:, :, None]
         dtype = params["net"][0]["weight"].dtype
-        seen = hot.reshape(len(x), -1).astype(dtype)
+        seen = hot.reshape(len(x), self.dim * self.levels).astype(dtype)
         logits = np.reshape(mlp(params["net"], seen, "tanh"), (*x.shape, self.levels))
         return logits - logsumexp(logits)[:, :, None]
 
@@ -100,7 +100,7 @@ class MaskedFlow(Base):
             )
         x = check_whole("z", z, self.levels)
         bits = 1 << numpy.arange(self.dim)
-        found = {0: np.zeros(len(x))}
+        found = {0: np.zeros(len(x), x.dtype)}
         steps: dict[int, Any] = {}
         for members in range(1, 1 << self.dim):
             terms = []
@@ -110,7 +110,7 @@ class MaskedFlow(Base):
                     revealed = numpy.broadcast_to((before & bits) > 0, x.shape)
                     steps[before] = self.log_probs(params, x, revealed)
                 terms.append(found[before] + steps[before][:, i])
-            found[members] = logsumexp(np.stack(terms, axis=1)) - np.log(len(terms))
+            found[members] = logsumexp(np.stack(terms, axis=1)) - float(np.log(len(terms)))
         return found[members]
 
     def log_prob_in_order(self, params: Any, x: Array, order: Sequence[int]) -> Array:

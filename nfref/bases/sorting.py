@@ -139,7 +139,7 @@ class InferenceMax(Base):
         rest = numpy.arange(self.dim) != place[:, None]
         largest = np.reshape(z[~rest], (n, 1))
         drops = largest - np.reshape(z[rest], (n, self.dim - 1))
-        at_top = self.density.log_prob(params["density"], largest) - np.log(self.dim)
+        at_top = self.density.log_prob(params["density"], largest) - float(np.log(self.dim))
         return at_top + self.drops.log_prob(params["drops"], drops)
 
     def _sample(self, params, rng, n):

@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 
 import autograd.numpy as np
+import numpy
 
 from nfref.bases.base import Base
 from nfref.bases.standard_normal import LOG_TWO_PI
 from nfref.bases.uniform_sphere import check_on_sphere
 from nfref.runtime.annotations import Array
-from nfref.runtime.autograd_internals import defvjp, getval, primitive
+from nfref.runtime.autograd_internals import defvjp, getval, isbox, primitive
 from nfref.runtime.checks import at_least, check_positive
 
 # Bessel functions ----------------------------------------------------------------------------
@@ -97,8 +98,8 @@ class VonMisesFisher(Base):
     def _sample(self, params, rng, n):
         from scipy.stats import vonmises_fisher  # slow to import, so only on use
 
-        mean, c = (getval(params[name]) for name in ("direction", "log_concentration"))
-        return vonmises_fisher(_unit(mean), float(np.exp(c[0]))).rvs(n, random_state=rng)
+        mean, c = getval(_unit(params["direction"])), getval(params["log_concentration"])
+        return vonmises_fisher(mean, float(np.exp(c[0]))).rvs(n, random_state=rng)
 
     def entropy(self, params: dict[str, Array]) -> float:
         """Return c (1 - A) + D/2 log(2 pi) + log(e^-c c^-v I_v(c)), in nats."""
@@ -108,4 +109,15 @@ class VonMisesFisher(Base):
 
 
 def _unit(direction):
+    """Return the direction over its length, computed from squares that neither over- nor underflow.
+
+    Zeros that a network computes give the last axis, without a gradient.
+    """
+    plain = getval(direction)
+    if not plain.any():
+        if not isbox(direction):
+            raise ValueError("direction: expected a length above 0, got only zeros")
+        return np.eye(len(plain), dtype=plain.dtype)[-1] + 0 * direction
+    _, exponent = numpy.frexp(numpy.max(numpy.abs(plain)))
+    direction = direction / numpy.ldexp(plain.dtype.type(1), exponent - 1)
     return direction / np.sqrt(np.sum(direction * direction))

@@ -194,7 +194,7 @@ def scored_batches(
         A file or the name of built-in data.
     options : Scoring
     alone : bool
-        Whether this is the only file: kernels need not be loaded for a few rows.
+        True if this is the only file: kernels need not be loaded for a few rows.
 
     Yields
     ------

@@ -43,7 +43,7 @@ class Split:
     tests : int
         How many of them are kept to test by.
     of_copies : bool
-        Whether copies of a row are in both parts.
+        True if copies of a row are in both parts.
     """
 
     places: np.ndarray

@@ -9,10 +9,12 @@ within the tolerance. The fixed-step ``rk4`` has no such coupling.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.checks import check_count, check_positive, one_of
 
 SOLVERS = {"rk45": "RK45", "dop853": "DOP853", "lsoda": "LSODA", "rk4": None}
 
@@ -35,6 +37,29 @@ class Options:
     atol: float = 1e-5
     steps: int = 20
     max_evaluations: int = 10_000
+
+
+class WithOptions:
+    """A part of flows that are solved: their fields of these names become the options."""
+
+    solver: str
+    rtol: float
+    atol: float
+    steps: int
+    max_evaluations: int
+
+    _converters = {
+        "solver": one_of(SOLVERS),
+        "rtol": check_positive,
+        "atol": check_positive,
+        "steps": check_count,
+        "max_evaluations": check_count,
+    }
+
+    @cached_property
+    def options(self) -> Options:
+        """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
+        return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ network and one trace for each evaluation of the solver.
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import autograd.numpy as np
 import numpy
@@ -31,7 +30,7 @@ from nfref.continuous.dynamics import (
     velocity,
 )
 from nfref.continuous.dynamics_vjp import exact_vjp
-from nfref.continuous.solve import SOLVERS, Options, solve
+from nfref.continuous.solve import WithOptions, solve
 from nfref.flow import Flow
 from nfref.networks.mlp import init_mlp
 from nfref.runtime import blas, dispatch
@@ -44,7 +43,6 @@ from nfref.runtime.checks import (
     check_choice,
     check_count,
     check_hidden,
-    check_positive,
     check_rng,
     one_of,
 )
@@ -53,7 +51,7 @@ NOISES = ("rademacher", "gaussian")
 
 
 @dataclass(frozen=True)
-class CNF(Flow):
+class CNF(WithOptions, Flow):
     """A continuous normalizing flow with an MLP for its velocity.
 
     It starts as the identity (the network's last layer is zero). The rows of a batch are
@@ -114,12 +112,7 @@ class CNF(Flow):
         "hidden": check_hidden,
         "activation": one_of(ACTIVATIONS),
         "trace": one_of(TRACES),
-        "solver": one_of(SOLVERS),
-        "rtol": check_positive,
-        "atol": check_positive,
-        "steps": check_count,
         "gradient": one_of(("adjoint", "direct")),
-        "max_evaluations": check_count,
         "probes": as_array,
     }
 
@@ -137,11 +130,6 @@ class CNF(Flow):
                 "gradient: expected 'adjoint', because 'direct' needs the fixed steps "
                 f"of solver 'rk4'; got 'direct' with {self.solver!r}"
             )
-
-    @cached_property
-    def options(self) -> Options:
-        """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
-        return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
 
     def with_probes(
         self, rng: Generator, rows: int, count: int = 1, noise: str = "rademacher"

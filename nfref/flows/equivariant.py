@@ -39,16 +39,14 @@ the flow moves every centre of mass by the identity.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import autograd.numpy as np
 
 from nfref.bases.centred_normal import check_particles
-from nfref.continuous.solve import SOLVERS, Options
 from nfref.flows.radial import length
 from nfref.flows.velocity_flow import VelocityFlow
 from nfref.runtime.annotations import Array
-from nfref.runtime.checks import at_least, check_count, check_positive, one_of
+from nfref.runtime.checks import at_least, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -159,21 +157,11 @@ class EquivariantCNF(VelocityFlow):
         "kernels": at_least(2),
         "reach": check_positive,
         "times": at_least(2),
-        "solver": one_of(SOLVERS),
-        "rtol": check_positive,
-        "atol": check_positive,
-        "steps": check_count,
-        "max_evaluations": check_count,
     }
 
     def __post_init__(self):
         super().__post_init__()
         check_particles(self.particles, self.dim)
-
-    @cached_property
-    def options(self) -> Options:
-        """The solver's settings, see :class:`nfref.continuous.solve.Options`."""
-        return Options(self.solver, self.rtol, self.atol, self.steps, self.max_evaluations)
 
     def _init(self, rng):
         return {"weights": np.zeros((self.kernels, self.times))}
@@ -183,7 +171,7 @@ class EquivariantCNF(VelocityFlow):
         centres = np.linspace(0, self.reach, self.kernels, dtype=dtype)
         hours = np.linspace(0, 1, self.times, dtype=dtype)
         shares = gaussian_shares(np.array(t, dtype), hours, 1 / (self.times - 1))
-        x = np.reshape(rows, (len(rows), self.particles, -1))
+        x = np.reshape(rows, (len(rows), self.particles, self.dim // self.particles))
         width = self.reach / (self.kernels - 1)
         weights = (shares @ params["weights"].T).reshape(-1, self.kernels)
         velocity, trace = pair_velocity(x, weights, centres, width)

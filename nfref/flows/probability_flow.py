@@ -173,9 +173,6 @@ class ProbabilityFlow(VelocityFlow):
         "components": check_count,
         "beta_min": check_positive,
         "beta_max": check_positive,
-        "rtol": check_positive,
-        "atol": check_positive,
-        "max_evaluations": check_count,
     }
 
     @cached_property

@@ -8,7 +8,7 @@ import autograd.numpy as np
 import numpy
 
 from nfref.continuous.adjoint import System, solve_adjoint
-from nfref.continuous.solve import Options
+from nfref.continuous.solve import WithOptions
 from nfref.flow import Flow
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable
@@ -16,15 +16,14 @@ from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import merge_rows
 
 
-class VelocityFlow(Flow):
+class VelocityFlow(WithOptions, Flow):
     """The flow of dz/dt = f(z, t) from t = 0 (latent) to 1 (data), with the divergence of f.
 
-    A subclass has ``options``, the solver's settings, and ``_velocity_and_trace(params, t, rows)``,
-    which returns (N, D) and (N,). All is solved in float64, for any dtype of the rows. Rows that
+    A subclass has the fields of the solver and ``_velocity_and_trace(params, t, rows)``, which
+    returns (N, D) and (N,). All is solved in float64, for any dtype of the rows. Rows that
     are not finite become NaN.
     """
 
-    options: Options
     _velocity_and_trace: Callable[..., Any]
 
     def _velocity(self, params, t, rows, context):

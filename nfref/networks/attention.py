@@ -98,7 +98,7 @@ def causal_transformer(
     heads : int
     context : (N, K) array, optional
     temperature : float, default 1.0
-        Of the attention.
+        Temperature of the attention.
 
     Returns
     -------

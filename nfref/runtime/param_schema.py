@@ -26,7 +26,7 @@ class Structure:
     Attributes
     ----------
     known : bool
-        Whether all parameters are known.
+        True if all parameters are known.
     """
 
     def __init__(self, shapes: Any) -> None:
@@ -126,7 +126,9 @@ class Structure:
 
 
 def _advice(params, expected):
-    """Return what to do where a flow's parameters take the place of a density's, or the reverse."""
+    """Return what to do without parameters, or with a flow's in the place of a density's."""
+    if not isinstance(getval(params), (dict, list, tuple)):
+        return "; init(rng) makes parameters"
     of_density = [
         isinstance(one := getval(tree), dict) and set(one) == {"base", "flow"}
         for tree in (params, expected)

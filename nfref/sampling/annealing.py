@@ -237,7 +237,7 @@ class Path:
     Attributes
     ----------
     strict : bool
-        Whether a row where the target is NaN is an error; otherwise its density counts as 0.
+        Raise an error at a row where the target is NaN; otherwise its density counts as 0.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def prepare(fits: list[tuple[Density, Array, Callable[..., Any], int, int]]) -> 
     Returns
     -------
     bool
-        Whether other processes compile some.
+        True if other processes compile some.
     """
     return dispatch.prepare(fits)
 

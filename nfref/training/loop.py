@@ -104,7 +104,7 @@ def run_guarded(
     unit : str
         Name of a round: "epoch" or "step".
     progress : bool or "passing"
-        Whether to show a bar; a passing bar disappears when it is full.
+        Show a bar; a passing bar disappears when it is full.
     done : int
         Number of rounds of an earlier run.
 

@@ -69,6 +69,18 @@ def log_hazard(v: Array) -> Array:
 
 
 @primitive
+def log_hazard_ratio(v: Array, w: Array) -> Array:
+    """Return log h(v) - log h(w) for w from 0 upwards, from the ratio. Shapes: v (K, ...), w (...).
+
+    The logarithms themselves grow far out, while their difference is about log(v / w).
+    """
+    from scipy.special import erfcx
+
+    right = numpy.log(erfcx(w / 2**0.5) / erfcx(numpy.maximum(v, 0) / 2**0.5))
+    return numpy.where(v > 0, right, log_hazard(v) - log_hazard(w)).astype(v.dtype)
+
+
+@primitive
 def tail_point(log_t: Array) -> Array:
     """Return the w with log Phi(-w) = log_t. Elementwise.
 
@@ -82,6 +94,11 @@ def tail_point(log_t: Array) -> Array:
 
 defvjp(log_tail, lambda answer, v: lambda g: -g * np.exp(log_hazard(v)))
 defvjp(log_hazard, lambda answer, v: lambda g: g * (np.exp(answer) - v))
+defvjp(
+    log_hazard_ratio,
+    lambda answer, v, w: lambda g: g * (np.exp(log_hazard(v)) - v),
+    lambda answer, v, w: lambda g: np.sum(g, axis=0) * (w - np.exp(log_hazard(w))),
+)
 defvjp(tail_point, lambda w, log_t: lambda g: -g * np.exp(-log_hazard(w)))
 
 
@@ -92,9 +109,28 @@ def mixture_of_normals_inverse(x: Array, a: Array, b: Array) -> tuple[Array, Arr
     u = np.exp(a) * x + b
     side = numpy.where(numpy.mean(ndtr(getval(u)), axis=0) > 0.5, 1, -1).astype(u.dtype)
     v = side * u
+    least = numpy.min(getval(v), axis=0)
+    far = (least > numpy.finfo(v.dtype).max ** 0.5 / 2) & (least < np.inf)
+    if not far.any():
+        w, log_slope = in_tail(v, a)
+        return side * w, log_slope
+    w, log_slope = in_tail(np.where(far, 1, v), a)
+    alone, its_slope = of_least(v, a)
+    return side * np.where(far, alone, w), np.where(far, its_slope, log_slope)
+
+
+def in_tail(v: Array, a: Array) -> tuple[Array, Array]:
+    """Return the w with Phi(-w) = mean of Phi(-v_k), and log dz/dx. Shapes: (K, ...) to (...)."""
     tails = log_tail(v)
-    w = tail_point(log_sum(tails) - float(np.log(len(u))))
-    return side * w, log_sum(a + log_probabilities(tails) + log_hazard(v)) - log_hazard(w)
+    w = tail_point(log_sum(tails) - float(np.log(len(v))))
+    return w, log_sum(a + log_probabilities(tails) + log_hazard_ratio(v, w))
+
+
+def of_least(v: Array, a: Array) -> tuple[Array, Array]:
+    """Return the least v_k and its a_k, as :func:`in_tail` does to rounding where v^2 overflows."""
+    each = numpy.arange(len(v)).reshape(-1, *[1] * (v.ndim - 1))
+    least = each == numpy.argmin(getval(v), axis=0)
+    return np.sum(np.where(least, v, 0), axis=0), np.sum(np.where(least, a, 0), axis=0)
 
 
 def ends_of_normals(z: Array, a: Array, b: Array) -> tuple[Array, Array]:

@@ -3,7 +3,8 @@
 import mpmath
 import numpy as np
 import pytest
-from autograd import elementwise_grad
+from autograd import elementwise_grad, value_and_grad
+from autograd import numpy as anp
 from scipy.stats import vonmises_fisher
 
 import nfref
@@ -61,6 +62,36 @@ def test_little_concentration_is_uniform():
     np.testing.assert_allclose(nfref.UniformSphere(3).log_prob({}, z), -np.log(AREA), rtol=1e-14)
     assert nfref.UniformSphere(3).entropy({}) == pytest.approx(np.log(AREA))
     assert nfref.UniformSphere(2).entropy({}) == pytest.approx(np.log(2 * np.pi))
+
+
+def test_a_direction_of_zeros_is_one_line():
+    base, params = nfref.VonMisesFisher(3), params_of(np.zeros(3), 2.0)
+    message = "^direction: expected a length above 0, got only zeros$"
+    with pytest.raises(ValueError, match=message):
+        base.log_prob(params, np.eye(3))
+    with pytest.raises(ValueError, match=message):
+        base.sample(params, np.random.default_rng(0), 3)
+
+
+def test_a_direction_of_zeros_that_a_network_computes_has_finite_gradients():
+    base = nfref.VonMisesFisher(3)
+
+    def total(weight):
+        params = {"direction": weight * np.ones(3), "log_concentration": np.log([2.0])}
+        return anp.sum(base.log_prob(params, np.eye(3)))
+
+    value, gradient = value_and_grad(total)(0.0)
+    assert value == pytest.approx(base.log_prob(params_of([0, 0, 1.0], 2.0), np.eye(3)).sum())
+    assert gradient == 0
+
+
+@pytest.mark.parametrize("dtype, sizes", [(float, (5e-324, 1e-200, 1e200)), (np.float32, (1e-30,))])
+def test_the_length_of_a_direction_does_not_matter(dtype, sizes):
+    base, z = nfref.VonMisesFisher(2), np.array([[0.6, 0.8]], dtype)
+    expected = base.log_prob(params_of([1.0, 1.0], 2.0), z)
+    for size in sizes:
+        found = base.log_prob(params_of(np.array([size, size], dtype), 2.0), z)
+        np.testing.assert_allclose(found, expected, rtol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("base", [nfref.UniformSphere(3), nfref.VonMisesFisher(3)])

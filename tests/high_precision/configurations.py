@@ -18,6 +18,10 @@ from nfref.flows.sphere import SphereSpline
 from nfref.runtime import params as trees
 from tests.high_precision.maps import CONFIGURATIONS
 
+# Maps of directions have no derivative at the origin, and those of particles have kinks where all
+# meet; they get an opposite point instead.
+NOT_AT_ORIGIN = (EquivariantCNF, ExponentialMap, SphereSpline)
+
 
 def fractions(size, seed):
     """Return ``size`` odd multiples of 1/128 between -1 and 1, from x -> 75 x + 74 mod 65537.
@@ -59,10 +63,7 @@ def configuration(flow, seed):
         if "running_variance" in node:  # a variance is above zero
             node["running_variance"] = 0.25 + np.abs(node["running_variance"])
     rows = fractions(2 * flow.latent_dim, seed + 1).reshape(2, flow.latent_dim)
-    # Maps of directions have no derivative at the origin, and those of particles have kinks where
-    # all meet; they get an opposite point instead.
-    kinds = (EquivariantCNF, ExponentialMap, SphereSpline)
-    third = -rows[1:] if isinstance(flow, kinds) else 0 * rows[1:]
+    third = -rows[1:] if isinstance(flow, NOT_AT_ORIGIN) else 0 * rows[1:]
     z = np.concatenate([2 * rows, third, 8 * rows[:1]])
     context = (
         fractions(4 * flow.context_dim, seed + 2).reshape(4, flow.context_dim)

@@ -1,11 +1,18 @@
 """The mean of normals against many digits, its tails, its roots for any z, and its gradients."""
 
+import autograd
 import mpmath as mp
 import numpy as np
 import pytest
 from autograd.test_util import check_grads
 
-from nfref.transformers.gaussianization import Gaussianization, log_hazard, tail_point
+from nfref.transformers.gaussianization import (
+    Gaussianization,
+    log_hazard,
+    mixture_of_normals_forward,
+    mixture_of_normals_inverse,
+    tail_point,
+)
 from tests.high_precision.maps.transformers import gaussianization
 
 DTYPES = [np.float64, np.float32]
@@ -115,3 +122,26 @@ def test_wrong_arguments():
         Gaussianization(0)
     with pytest.raises(ValueError, match="^bound: expected a finite number above 0, got -1$"):
         Gaussianization(bound=-1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_where_squares_overflow_the_flattest_component_alone_counts(dtype, sign):
+    """Its line is the map to rounding long before, so nothing jumps where the squares overflow."""
+    a, b = np.array([[1.0], [-2.0], [0.5]], dtype), np.array([[0.3], [2.0], [-1.0]], dtype)
+    largest = np.finfo(dtype).max
+    x = dtype(sign) * largest ** np.linspace(0.4, 0.98, 40, dtype=dtype)
+    slope = np.exp(dtype(-2))
+    z, log_slope = mixture_of_normals_inverse(x, a, b)
+    assert z.dtype == log_slope.dtype == dtype
+    np.testing.assert_allclose(z, slope * x, rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(log_slope, -2, rtol=8 * np.finfo(dtype).eps)
+    back, there = mixture_of_normals_forward(z, a, b)
+    np.testing.assert_allclose(back, x, rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(there, 2, rtol=8 * np.finfo(dtype).eps)
+    of_z, of_slope = (
+        autograd.grad(lambda a: np.sum(mixture_of_normals_inverse(x[-1:], a, b)[k]))(a)
+        for k in (0, 1)
+    )
+    np.testing.assert_allclose(of_z.ravel() / x[-1], [0, slope, 0], rtol=1e-5)
+    np.testing.assert_array_equal(of_slope.ravel(), [0, 1, 0])

@@ -98,7 +98,7 @@ class TarFlowBlock(Flow):
     transformer : Transformer, default Affine()
         The map of each coordinate; ``Affine("exp")`` is the paper's.
     reverse : bool, default False
-        Whether the last token comes first.
+        If True, the last token comes first.
     context_dim : int, default 0
         Context features that every token but the first depends on.
     """

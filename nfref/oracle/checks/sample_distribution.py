@@ -3,7 +3,8 @@
 ``docs/oracle.rst`` lists what each test detects.
 """
 
-from operator import itemgetter
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from nfref.oracle.checks.normalisation import Whole, checked
 from nfref.oracle.instruments import density_deformation
 from nfref.oracle.instruments.guarded_calls import Timer
 from nfref.oracle.report import Row, failed, inconclusive, passed, show
+from nfref.runtime.annotations import Any, Array
 
 FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
 SUSPECT = 0.3  # of the tolerance; beyond it more samples decide
@@ -23,6 +25,19 @@ REPEATS = 20  # of one value in a column; chance makes two or three, in float32
 FEW = 3  # samples outside of the support
 NEAR, CLOSE = 1e-2, 1e-9  # distances from an end of an interval, in standard deviations
 POWER = 0.4  # least power of the distance with which the mass near an end falls
+
+
+class Tried(NamedTuple):
+    """A test by one deformation: a map and its step, or the size of a jump, which has no step."""
+
+    excess: float  # the largest mean of its terms, in tolerances
+    made: Any
+    step: float | None
+    spread: Array  # standard deviation of the terms
+    samples: int
+
+
+EXCESS = attrgetter("excess")
 
 
 def follows(name: str, whole: Whole) -> Row:
@@ -114,37 +129,40 @@ def _moved(name, whole, x, at_x):
         if made.name != "shares":
             step = density_deformation.step_of(made, whole.log_density, some, at_some)
         found.append(_tried(whole, made, step, x, at_x))
-        spread = max(float(np.std(found[-1][3])), 1e-12)
+        spread = max(float(found[-1].spread), 1e-12)
         if made.name.startswith("scale"):
             coarse = min(coarse, step * density_deformation.T / (2 * spread * np.sqrt(len(x))))
-        if found[-1][0] > 1 or (seconds() > whole.seconds and len(found) >= FEWEST):
+        if found[-1].excess > 1 or (seconds() > whole.seconds and len(found) >= FEWEST):
             break
     for size in JUMPS:
-        if max(found, key=itemgetter(0))[0] > 1 or seconds() > 2 * whole.seconds:
+        if max(found, key=EXCESS).excess > 1 or seconds() > 2 * whole.seconds:
             break
         found.append(_tried(whole, size, None, x, at_x))
-    worst = max(found, key=itemgetter(0))
-    if SUSPECT < worst[0] <= 1 and whole.draw is not None:
-        suspects = sorted((entry for entry in found if entry[0] > SUSPECT), key=itemgetter(0))[-3:]
-        worst = max([worst, *_with_more(whole, suspects)], key=itemgetter(0))
-    why = f"{len(found)} deformations of log_prob, {len(worst[3])} samples, the worst in units of "
+    worst = max(found, key=EXCESS)
+    if SUSPECT < worst.excess <= 1 and whole.draw is not None:
+        suspects = sorted((tried for tried in found if tried.excess > SUSPECT), key=EXCESS)[-3:]
+        worst = max([worst, *_with_more(whole, suspects)], key=EXCESS)
+    why = f"{len(found)} deformations of log_prob, {worst.samples} samples, the worst in units of "
     why += f"its tolerance; a scale of {1 + coarse:.3g} is detected"
-    if worst[0] > 1:
-        return failed(name, why, _words(whole, *_by_place(whole, worst, x, at_x)), worst[0], 1.0)
+    if worst.excess > 1:
+        where = _words(whole, *_by_place(whole, worst, x, at_x))
+        return failed(name, why, where, worst.excess, 1.0)
     if not coarse < COARSE:
-        return inconclusive(name, f"{why}, but no smaller one", "", worst[0], 1.0)
-    return passed(name, why, worst[0], 1.0)
+        return inconclusive(name, f"{why}, but no smaller one", "", worst.excess, 1.0)
+    return passed(name, why, worst.excess, 1.0)
 
 
 def _tried(whole, made, step, x, at_x):
-    """Return (excess, map or size of a jump, step, terms); a jump has no step."""
+    """Test one deformation; a jump has no step."""
     if step is None:
         given = whole.pilot, whole.log_density, x, at_x, whole.rng
-        values = density_deformation.jump_terms(made, *given)
+        mean, spread = density_deformation.jump_moments(made, *given)
     else:
         values = density_deformation.terms(made, step, whole.log_density, x, at_x)
+        mean, spread = np.asarray(np.mean(values)), np.asarray(np.std(values))
     # Beside the samples that were rounded onto an end, as many have few digits left.
-    return float(np.max(density_deformation.excess(values, 3 * whole.lost))), made, step, values
+    excess = density_deformation.excess(mean, spread, len(x), 3 * whole.lost)
+    return Tried(float(np.max(excess)), made, step, spread, len(x))
 
 
 def _with_more(whole, suspects):
@@ -154,14 +172,14 @@ def _with_more(whole, suspects):
     drawn = seconds()
     at_x = checked(whole.log_density(x), x)
     needed = drawn + (2 * len(suspects) + 1) * (seconds() - drawn)
-    strong = suspects[-1][0] > STRONG
+    strong = suspects[-1].excess > STRONG
     there_is = whole.seconds * (LONGER if strong else 1)
     affordable = int(there_is / max(needed, 1e-9) * len(x))
     if affordable > 2 * DRAWS:
         x = np.concatenate([x, whole.draw(min(affordable, MORE) - DRAWS)])
         at_x = np.concatenate([at_x, checked(whole.log_density(x[len(at_x) :]), x[len(at_x) :])])
-    for _, made, step, _ in suspects:
-        yield _tried(whole, made, step, x, at_x)
+    for suspect in suspects:
+        yield _tried(whole, suspect.made, suspect.step, x, at_x)
 
 
 def _by_place(whole, worst, x, at_x):
@@ -171,7 +189,8 @@ def _by_place(whole, worst, x, at_x):
     for made in density_deformation.column_shifts(whole.pilot):
         step = density_deformation.step_of(made, whole.log_density, some, at_some)
         found.append(_tried(whole, made, step, x, at_x))
-    return max(found, key=itemgetter(0))[1:3]
+    worst = max(found, key=EXCESS)
+    return worst.made, worst.step
 
 
 def _words(whole, made, step, rounds=6):

@@ -40,6 +40,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator
 STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
 WAVES = 24  # along the columns, and along other directions if there are fewer columns
+BLOCK = 2048  # rows whose waves fit in the processor's cache
 STARTS, MODES, VALLEY = 48, 5, 0.5  # rows at which modes are looked for; modes; nats between them
 TESTS = 400  # F, more than the tests of any one density
 T = float(np.sqrt(2 * np.log(2 * TESTS / LEVEL)))
@@ -249,12 +250,13 @@ def _within_balls(centers, radii):
     return move
 
 
-def jump_terms(
+def jump_moments(
     size: float, pilot: Array, log_density: Callable, x: Array, at_x: Array, rng: Generator
-) -> Array:
-    """Return (N, K) terms a(r) (h(x') - h(x)) for differences of two pilot rows times ``size``.
+) -> tuple[Array, Array]:
+    """Return mean and standard deviation (K,) of the terms a(r) (h(x') - h(x)) of all rows.
 
-    h are half of the waves, and of these shifted, along the columns and other directions.
+    x' - x is the difference of two pilot rows times ``size``. h are half of the waves, and of these
+    shifted, along the columns and other directions.
     """
     dim, center = pilot.shape[1], np.median(pilot, axis=0)
     scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
@@ -264,15 +266,21 @@ def jump_terms(
     there = x + size * (pilot[first] - pilot[second])
     accepted = _acceptance(log_density(there), at_x)
     moves = np.flatnonzero(accepted)
-    here, there = ((rows[moves] - center) / scale @ way for rows in (x, there))
-    change = 0.5 * np.concatenate([np.cos(there) - np.cos(here), np.sin(there) - np.sin(here)], 1)
-    found = np.zeros((len(x), 2 * WAVES))
-    found[moves] = accepted[moves, None] * change
-    return found
+    total = np.zeros((2, 2 * WAVES))
+    for start in range(0, len(moves), BLOCK):
+        some = moves[start : start + BLOCK]
+        old, new = ((rows[some] - center) / scale @ way for rows in (x, there))
+        change = np.concatenate([np.cos(new) - np.cos(old), np.sin(new) - np.sin(old)], axis=1)
+        values = 0.5 * accepted[some, None] * change
+        total += np.sum(values, axis=0), np.sum(values * values, axis=0)
+    mean, square = total / len(x)
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))
 
 
-def excess(values: Array, lost: float = 0.0) -> Array:
-    """Return the means of terms (N,) or (N, K), in tolerances; rounding moved a share ``lost``."""
-    n = len(values)
-    allowed = T * np.std(values, axis=0) / np.sqrt(n) + T**2 / (2 * n) + lost
-    return np.abs(np.mean(values, axis=0)) / allowed
+def excess(mean: Array, spread: Array, n: int, lost: float = 0.0) -> Array:
+    """Return means of n terms in tolerances; rounding moved a share ``lost``.
+
+    ``spread`` is the standard deviation of the terms.
+    """
+    allowed = T * spread / np.sqrt(n) + T**2 / (2 * n) + lost
+    return np.abs(mean) / allowed

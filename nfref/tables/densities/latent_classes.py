@@ -82,7 +82,7 @@ class Numbers(Configuration):
     table : (R,) array
         The probability of the table.
     middle, scale : (R,) array
-        Of the Student t.
+        Location and scale of the Student t.
     """
 
     low: float

@@ -27,7 +27,7 @@ class LimitedSum(Configuration):
     ----------
     names : tuple of str
     limit : float
-        Of the sum of rounded values. With rounded columns it lies beyond the limit of exact ones.
+        Limit of the sum of rounded values. With rounded columns it lies beyond that of exact ones.
     log_mass : float
         log Q.
     """

@@ -47,7 +47,7 @@ class MixtureRegression(Configuration):
     Parameters
     ----------
     joint : GaussianMixture
-        Of G + D columns.
+        The mixture of G + D columns.
     slopes : (F, G + D) array
         B: what the features f of discrete columns add to the means.
     """

@@ -60,7 +60,7 @@ class TableDensity(Configuration):
     given : tuple of str
         Names of the given columns.
     limit : LimitedSum or None
-        Of the sum of some continuous columns; None if any column is given.
+        Limit of the sum of some continuous columns; None if any column is given.
     """
 
     columns: tuple

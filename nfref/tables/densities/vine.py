@@ -55,7 +55,7 @@ class Vine(Configuration):
     copula : str
         The vine, as pyvinecopulib writes it in JSON.
     reach : float
-        Of the wide density.
+        Reach of the wide density.
     """
 
     points: np.ndarray

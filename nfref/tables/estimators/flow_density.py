@@ -62,7 +62,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         the discrete ones as context.
     members : int, optional
         The number of flow candidates. Each has its own initial parameters and orders of columns.
-        By default candidates are added as long as their gain is worth its seconds.
+        By default candidates are added as long as their gain is worth its seconds. They come in
+        the order that ``flow`` has: ``members=1`` with "auto" is one spline flow of tanh units, and
+        the MAF where time is short (:mod:`nfref.tables.fitting.flow_search`).
     effort : {"quick", "default", "thorough"}, default "default"
         How much the fit may cost: about ten seconds, a minute, or as long as it helps, for up to
         5,000 rows of 12 columns; more rows take longer (:mod:`nfref.tables.fitting.effort`).
@@ -117,6 +119,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     weights_ : dict        name -> weight of each candidate.
     n_rows_effective_ : float
         (sum w)^2 / sum w^2.
+    n_rows_distinct_, n_rows_held_out_ : int
+        Distinct rows, and the number of them that were held out; 0 if all were held out in turn.
     n_features_in_ : int
     feature_names_in_ : (D,) array        Only if the names of all columns are text.
 
@@ -330,8 +334,8 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         return_effective : bool, default False
             Return also the effective number of samples.
         cells : bool, optional
-            Whether to average over cells, at 16 points, for all rows or for none. None averages
-            rows without gaps if a cell is wider than a quarter of the column's robust standard
+            True averages all rows over cells, at 16 points; False none. None averages rows
+            without gaps if a cell is wider than a quarter of the column's robust standard
             deviation; below, the density at the value itself differs by at most 0.3 % a column.
 
         Returns

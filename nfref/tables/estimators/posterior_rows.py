@@ -21,7 +21,7 @@ def named_rows(name: str, value: Any, names: Sequence[str] | None, letter: str) 
     Parameters
     ----------
     name : str
-        Of the argument.
+        Name of the argument.
     value : (N, D) array, (N,) array of one column, or DataFrame
     names : sequence of str or None
         Names of the columns; those of the DataFrame, or ``letter`` and a number, if None.
@@ -121,7 +121,7 @@ class Samples:
     rows : (N, D) array
         Chain after chain.
     weights : (N,) array or None
-        Of independent samples; those of a chain are repeated instead.
+        Weights of independent samples; those of a chain are repeated instead.
     log_posterior : (N,) array or None
     chains : int
         The number of chains; 0 if the samples are independent.

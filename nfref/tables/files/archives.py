@@ -112,7 +112,7 @@ def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[s
     ----------
     path : path-like or nfref.runtime.files.Reservation
     header : dict or (L,) array of uint8
-        What JSON can hold, or that as bytes.
+        Anything that JSON can hold, or that as bytes.
     arrays : dict of str to array
     """
     encoded = _encoded(header) if isinstance(header, dict) else header

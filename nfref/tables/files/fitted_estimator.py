@@ -23,7 +23,7 @@ class FittedEstimator(Configuration):
     attributes : dict
         Other attributes by name, numbers or arrays.
     frame : FrameSchema or None
-        Of the DataFrame that it was fitted to.
+        Columns of the DataFrame that it was fitted to.
     outliers : OutlierMeasures or None
         None for a FlowDensity.
     """

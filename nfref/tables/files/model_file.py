@@ -17,7 +17,8 @@ import nfref.flows.free_form
 import nfref.tables.densities.regression
 import nfref.tables.densities.vine
 import nfref.tables.files.fitted_estimator
-import nfref.tables.files.posterior_record  # noqa: F401
+import nfref.tables.files.posterior_record
+import nfref.transformers.rounded  # noqa: F401
 from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence
@@ -119,6 +120,9 @@ def save_model(
     """
     from nfref import __version__
 
+    if hasattr(density, "save"):
+        kind = type(density).__name__
+        raise TypeError(f"density: expected a Density, got {kind}; its method save writes it")
     content = {
         "density": density,
         "params": None if params is None else trees.tree_map(np.asarray, params),

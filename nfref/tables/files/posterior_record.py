@@ -19,7 +19,7 @@ class PosteriorRecord(Configuration):
     samples : (N, D) array or None
         The samples that the density was fitted to; None for simulations.
     weights : (N,) array or None
-        Of the samples.
+        Weights of the samples.
     log_posterior : (N,) array or None
         At the samples.
     chains : int
@@ -27,7 +27,7 @@ class PosteriorRecord(Configuration):
     effective : float
         The effective size of the samples, or the number of simulations.
     seen : (3, C) array or None
-        Of each observed column the lowest and highest simulated value, and the interquartile range.
+        Lowest and highest simulated value and interquartile range of each observed column.
     observed : (C,) array or None
         The observation that the density is given.
     candidates : tuple of CandidateResult

@@ -231,7 +231,7 @@ class Line:
     proposal : callable
         () -> ClosedForm near the pool, for a pool without members in closed form.
     single : bool
-        Whether flows are evaluated in single precision unless nodes are very close.
+        Evaluate flows in single precision unless nodes are very close.
     """
 
     def __init__(self, pool: Pool, column: int, proposal: Any, single: bool = False) -> None:

@@ -79,7 +79,7 @@ class ClosedForm:
     slopes : tuple of (C, D) array or None, length K
         B.
     is_exact : bool
-        Whether it equals the pool, or only approximates it.
+        True if it equals the pool, False if it only approximates it.
     gates : tuple of (int, MixtureRegression or GroupedGaussian)
         The first part of each of these, which gives r; r is 1 for all other parts.
     """
@@ -180,7 +180,7 @@ class ClosedForm:
             Values of the columns to fill are ignored.
         observed : (O,) array of int
         noise : Noise
-            Of N rows.
+            Noise of N rows.
         context : (N, C) array, optional
 
         Returns
@@ -323,7 +323,7 @@ class Noise:
     Parameters
     ----------
     seeds : (N,) array
-        Of each row's samples of counts.
+        Seeds of each row's samples of counts.
     label, part : (N * S,) array
         Uniform: which labels, which component.
     normal : (N * S, D) array

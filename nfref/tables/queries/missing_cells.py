@@ -352,7 +352,7 @@ def log_marginal(
     draws : int
         S, for each row with gaps. The result of a row does not depend on the others.
     sampler : ConditionalSampler, optional
-        Of that density, if you have one already.
+        The sampler of that density, if you have one already.
 
     Returns
     -------
@@ -410,7 +410,7 @@ def impute(
     table : list of (N,) arrays
     rng : numpy.random.Generator
     sampler : ConditionalSampler, optional
-        Of that density, if you have one already.
+        The sampler of that density, if you have one already.
 
     Returns
     -------

@@ -39,7 +39,7 @@ class Discrete:
     values, edges : (N, V) array
     error : (N,) array
     continuous : bool
-        Whether the values stand for a density.
+        True if the values stand for a density.
     """
 
     places: np.ndarray
@@ -176,7 +176,7 @@ def predictions(
     table : list of (N,) arrays
         Values of the column itself are ignored; gaps in other columns are integrated out.
     name : str
-        Of a column of numbers.
+        Name of a column of numbers.
     levels : sequence of float
         In (0, 1).
     draws : int
@@ -186,7 +186,7 @@ def predictions(
     -------
     mean : (N,) array
     quantiles : (N, len(levels)) array
-        Of a count the smallest number n with P(X <= n) at least the level; likewise of rounded
+        For a count the smallest number n with P(X <= n) at least the level; likewise for rounded
         values, because rounding keeps their order.
     error : (N,) array
         How far the probabilities below the quantiles may be from their levels: a bound for a grid,

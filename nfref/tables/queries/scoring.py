@@ -119,7 +119,7 @@ def marginal_of(
     first : int
         Number of the first row in messages.
     sampler : ConditionalSampler
-        Of that density.
+        The sampler of that density.
     cells : bool or None
         For which rows the density is averaged over their cells, as in
         :meth:`nfref.FlowDensity.score_samples`. Errors are those of the row itself.

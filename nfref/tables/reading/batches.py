@@ -33,14 +33,14 @@ def batches(
     ----------
     path : path-like
     header : {"auto", "yes", "no"}
-        Whether the first line of a text file holds names.
+        "yes" if the first line of a text file holds names.
     texts : sequence of str
         Names of columns whose cells are text; ``...`` among them stands for those that look like
         it. ``labels`` of the tables grow from batch to batch: a text has the same place in all.
     rows : int, optional
         Rows in a batch (the last holds the rest); about a million numbers by default.
     may_be_empty : bool
-        Whether cells may be empty; they are NaN then.
+        Accept empty cells, as NaN.
     keep : callable, optional
         ``keep(columns, named)`` gives the names of the columns that are read, of all in the file
         and whether it names them; all if omitted.

@@ -46,9 +46,9 @@ def find_names(
     cells : list of str or None
         The names; None without names.
     remark : str
-        What the first line was taken for; empty if that is plain.
+        The reading of the first line, in words; empty if that is plain.
     doubtful : bool
-        Whether it is a guess.
+        True if it is a guess.
     """
     comments = 0
     while comments < len(rows) and _is_comment(rows[comments], _text_of(rows, comments, lines)):

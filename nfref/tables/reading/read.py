@@ -41,7 +41,7 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     ----------
     path : path-like
     header : {"auto", "yes", "no"}
-        Whether the first line of a text file holds names.
+        "yes" if the first line of a text file holds names.
 
     Returns
     -------

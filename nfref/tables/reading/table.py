@@ -19,7 +19,7 @@ class TableError(ValueError):
     column : str or None
         The name of the column that it is about, if it is about one.
     not_numbers : bool
-        Whether the column holds anything but numbers.
+        True if the column holds anything but numbers.
     """
 
     def __init__(self, message: Any, column: Any = None, not_numbers: Any = False) -> None:
@@ -39,13 +39,13 @@ class Table:
     values : (N, D) array
     columns : sequence of str, length D
     named : bool
-        Whether the file gave the names; otherwise they are x1 ... xD.
+        True if the file gave the names; otherwise they are x1 ... xD.
     remark : str
-        What a text file's first line was taken for; empty if that is plain.
+        The reading of a text file's first line, in words; empty if that is plain.
     doubtful : bool
-        Whether the remark is about a guess.
+        True if the remark is about a guess.
     labels : dict
-        Of columns that hold text: name -> the texts; ``values`` hold their places.
+        Columns that hold text: name -> the texts; ``values`` hold their places.
     whole : tuple of str
         Columns of whole numbers: by type, or by every value in a text file.
     """
@@ -173,7 +173,7 @@ def match_columns(
     columns : sequence of str
         The model's columns.
     named : bool
-        Whether the model's columns have names of their own.
+        True if the model's columns have names of their own.
     whose : str
         The owner of the columns in messages, if it is not a model.
 
@@ -187,7 +187,7 @@ def match_columns(
     extra = [column for column in table.columns if column not in expected]
     if len(table.columns) != len(columns) or (by_name and missing):
         raise TableError(
-            f"{name}: expected {whose} {len(columns)} columns "
+            f"{name}: expected {whose} {len(columns)} column{'s' * (len(columns) > 1)} "
             f"{quoted_names(columns)}, got {len(table.columns)}: "
             f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
         )

@@ -40,12 +40,12 @@ def text_tables(
     ----------
     path : str
     header : {"auto", "yes", "no"}
-        Whether the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
+        "yes" if the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
     texts : sequence of str
         Names of columns whose cells are text. ``...`` stands for columns in whose first rows no
         cell begins like a number.
     may_be_empty : bool
-        Whether cells may be empty. Among numbers, words such as NA count as empty.
+        Accept empty cells. Among numbers, words such as NA count as empty.
     keep : callable or None
         ``keep(columns, named)`` returns the names of the columns to read; all if None.
     """
@@ -128,9 +128,9 @@ def _look_like_text(cells):
 
 def _check_length(path, cells, columns, k, line):
     if len(cells) != len(columns):
+        expected = f"{len(columns)} column{'s' * (len(columns) > 1)}"
         raise TableError(
-            f"{path}: row {k + 1} ({_lines(line, cells)}): expected {len(columns)} columns, "
-            f"got {len(cells)}"
+            f"{path}: row {k + 1} ({_lines(line, cells)}): expected {expected}, got {len(cells)}"
         )
 
 

@@ -35,7 +35,7 @@ def write_table(
     blocks : iterable of (M, D) arrays
         Float32 values are written with the digits that float32 needs.
     guarded : bool
-        Whether an apostrophe comes before text that a spreadsheet would take for a formula.
+        Put an apostrophe before text that a spreadsheet would take for a formula.
 
     Raises
     ------

@@ -38,9 +38,9 @@ class Column:
     ----------
     name, kind : str
     edges : (B + 1,) array or None
-        Of the bins; None for a category.
+        Edges of the bins; None for a category.
     labels : tuple of str
-        Of the bins of a category; otherwise empty.
+        Labels of the bins of a category; otherwise empty.
     data, samples : (B,) array
         Shares of the data and of the samples in the bins.
     pit : (20,) array
@@ -88,14 +88,14 @@ class Layers:
     Attributes
     ----------
     name : str
-        Of the flow.
+        Name of the flow.
     columns : tuple of str
     stages : tuple of str
         The base, and each layer.
     points : (S, N, D) array
         After each stage.
     quadrant : (N,) array of int
-        Of the base's first two columns, 0 to 3.
+        Quadrant of the base's first two columns, 0 to 3.
     left_out : int
         The number of layers that are not shown.
     """
@@ -117,7 +117,7 @@ class Report:
     rows, used : int
         The number of rows of the data, and of those that are compared with samples.
     names : tuple of str
-        Of all columns.
+        Names of all columns.
     given : tuple of str
         The given columns; samples take their values from the data.
     columns : tuple of Column
@@ -130,7 +130,7 @@ class Report:
     fitted_mean : float or None
         Nats per row of the other rows; None without any.
     log_prob, sample_log_prob : array
-        Of the data that is compared, and of the samples.
+        Log-densities of the data that is compared, and of the samples.
     impossible : int
         Rows whose likelihood is not a finite number.
     coverage : (L,) array
@@ -182,7 +182,7 @@ def gather(
     ----------
     model : nfref.tables.files.model_file.Model
     names : sequence of str
-        Of its D columns.
+        Names of its D columns.
     rows : (N, D) array
         Data, at least one row; of dtype object if some cells are text.
     rng : numpy.random.Generator

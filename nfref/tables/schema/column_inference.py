@@ -58,7 +58,7 @@ def find_columns(
     warn : callable, optional
         Called with a sentence if float64 rounds whole numbers.
     weight : (N,) array, optional
-        Of the rows.
+        Weights of the rows.
 
     Returns
     -------

@@ -69,7 +69,7 @@ class ColumnError(ValueError):
     column : str
         Its name.
     what : str
-        What was expected of it, and what came.
+        The expected values, and the given one.
     useless : bool
         True if it adds nothing to the others, so that the remedy is to leave it out.
     labels : bool
@@ -156,16 +156,16 @@ class Continuous(Configuration):
     first : float or None
         On a circle, where the turn begins in which samples are given; low if None.
     step : float or None
-        Of the rounding grid (:mod:`nfref.tables.schema.rounding_grid`), if there is one.
+        Step of the rounding grid (:mod:`nfref.tables.schema.rounding_grid`), if there is one.
     offset : float
         A point of that grid.
     alone : bool
-        Whether the grid has one point, with a cell of that size around it. Only columns of older
+        True if the grid has one point, with a cell of that size around it. Only columns of older
         files have such a grid; newer ones have an atom there.
     atoms : tuple of float
         Values that have a probability of their own.
     soft : float or None
-        Of the soft map of a half-line from low on; None for its logarithm.
+        Scale of the soft map of a half-line from low on; None for its logarithm.
     """
 
     name: str

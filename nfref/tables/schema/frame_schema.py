@@ -24,7 +24,7 @@ class FrameSchema(Configuration):
         As the library names them: "int64", "String". "category" and "ordered" of pandas are those
         of a Categorical, and "Enum" is that of polars.
     labels : tuple
-        Of a Categorical and an Enum the labels in order; None for other types.
+        The labels of a Categorical or an Enum, in order; None for other types.
     """
 
     library: str

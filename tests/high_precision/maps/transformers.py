@@ -251,15 +251,20 @@ def logistic_mixture(transformer, raw, own, z):
 
 
 def gaussianization(transformer, raw, own, z):
-    """Gaussianization's Phi^-1(mean of Phi(e^a x + b)) takes x to z; this solves for x."""
+    """Gaussianization's Phi^-1(mean of Phi(e^a x + b)) takes x to z; this solves for x.
+
+    It compares logarithms in the nearer tail: in the other one Phi is 1 to any number of digits.
+    """
     K, bound = transformer.components, mp.mpf(transformer.bound)
     a = [r / mp.sqrt(1 + (r / bound) ** 2) for r in raw[:K]]
     b = [value + spread for value, spread in zip(raw[K:], exact(np.linspace(-1, 1, K)))]
 
-    def below(x):
-        return mp.fsum(mp.ncdf(mp.exp(p) * x + q) for p, q in zip(a, b)) / K
+    side = 1 if z > 0 else -1
 
-    return root(below, mp.ncdf(z))
+    def log_tail(y):
+        return mp.log(mp.fsum(mp.ncdf(mp.exp(p) * y - side * q) for p, q in zip(a, b)) / K)
+
+    return -side * root(log_tail, mp.log(mp.ncdf(-side * z)))
 
 
 def monotone_integral(transformer, raw, own, z):

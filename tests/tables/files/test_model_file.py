@@ -241,6 +241,8 @@ def test_what_cannot_be_stored_says_so(tmp_path):
     params = density.init(np.random.default_rng(0))
     with pytest.raises(ModelError, match="density: expected a Density, got Scale"):
         save_model(tmp_path / "m.npz", density.flow, params)
+    with pytest.raises(TypeError, match="expected a Density, got FlowDensity; its method save wr"):
+        save_model(tmp_path / "m.npz", nfref.FlowDensity())
     with pytest.raises(ModelError, match="params/flow/log_scale: expected shape"):
         save_model(tmp_path / "m.npz", density, {"base": {}, "flow": {}})
     with pytest.raises(ModelError, match="columns: expected 2 names, got"):

@@ -201,6 +201,7 @@ def test_one_column(tmp_path):
         ("1,2\n3,12_34\n", r"row 2 \(line 2\), column 'x2': expected a number, got '12_34'"),
         ("a;b\n0,5;0,7\n", r"row 1 .*got '0,5' \(decimals are written with a point\)"),
         ("a,b\n1,2\n3\n", r"row 2 \(line 3\): expected 2 columns, got 1"),
+        ("a\n1\n2,3\n", r"row 2 \(line 3\): expected 1 column, got 2"),
         ("a,b\n1,2\n3,4,5\n", r"row 2 \(line 3\): expected 2 columns, got 3"),
         (
             "a,b\n1,nan\ninf,3\n4,5\n",
@@ -346,6 +347,8 @@ def test_columns_are_matched_by_name_then_by_place():
         match_columns("t", table, ("b", "c"))
     with pytest.raises(TableError, match="the model's 3 columns 'a', 'b', 'c', got 2: 'b', 'a'"):
         match_columns("t", table, ("a", "b", "c"))
+    with pytest.raises(TableError, match="the model's 1 column 'a', got 2: 'b', 'a'"):
+        match_columns("t", table, ("a",))
     with pytest.raises(TableError, match="the model's 3 columns"):
         match_columns("t", nameless, ("a", "b", "c"))
 
