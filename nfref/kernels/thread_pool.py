@@ -76,6 +76,11 @@ if hasattr(os, "register_at_fork"):
 
 def share(task: Callable, count: int, threads: int) -> None:
     """Call task(k) for k = 0 ... count-1, on up to ``threads`` threads, the caller among them."""
+    helpers = min(threads, count) - 1
+    if helpers < 1:  # the rest takes microseconds, as does the kernel of one row
+        for k in range(count):
+            task(k)
+        return
     left = deque(range(count))  # threads may take from it at the same time
 
     def work():
@@ -86,8 +91,7 @@ def share(task: Callable, count: int, threads: int) -> None:
                 return
             task(k)
 
-    helpers = min(threads, count) - 1
-    waiting = [WORKERS.executor().submit(work) for _ in range(helpers)] if helpers > 0 else []
+    waiting = [WORKERS.executor().submit(work) for _ in range(helpers)]
     try:
         work()
     except BaseException as error:

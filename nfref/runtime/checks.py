@@ -11,6 +11,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Callable, Iterable
 from nfref.runtime.autograd_internals import Box, getval
 
+FLOATS = np.dtype(np.float32), np.dtype(np.float64)  # in the byte order of this machine
 LARGEST_EXPONENT = 400  # of a weight: sums of squares stay finite
 
 
@@ -22,6 +23,8 @@ def as_array(name: str, value: Any) -> Array:
     """
     if isinstance(value, Box):
         return value
+    if type(value) is np.ndarray and value.dtype in FLOATS and value.flags.c_contiguous:
+        return value  # early, for calls with one row
     if np.ma.is_masked(value):
         raise TypeError(
             f"{name}: expected numbers, got a masked array with "

@@ -189,4 +189,7 @@ def _kernels_work():
 def _load(place):
     """Return the function at "module:function", importing its module at first use."""
     module, function = place.split(":")
-    return getattr(import_module(module), function)
+    return getattr(_module(module), function)
+
+
+_module = cache(import_module)  # import_module alone takes a microsecond for every call

@@ -35,8 +35,8 @@ def value_and_finite(program, theta, x, context, threads):
 
 def inputs_and_values(x, context):
     """Return the inputs that kernels read, and the values that they fill."""
-    context = np.empty((len(x), 0), x.dtype) if context is None else context
-    rows = chain.Inputs(writable(x), writable(context))
+    context = np.empty((len(x), 0), x.dtype) if context is None else writable(context)
+    rows = chain.Inputs(writable(x), context)
     return rows, chain.Values(np.empty_like(rows.x), np.empty(len(x), x.dtype))
 
 

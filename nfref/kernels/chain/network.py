@@ -39,6 +39,9 @@ def activate(activation, at, units, storage, h_at, columns):
         for j in range(units):
             for r in range(columns):
                 h[j, r], slopes[j, r] = tanh_and_slope(h[j, r] + bias[j])
+    elif activation == TANH and columns == 1:
+        for j in range(units):  # several units of one row in a register
+            h[j, 0] = tanh(h[j, 0] + bias[j])
     elif activation == TANH:
         for j in range(units):
             for r in range(columns):

@@ -12,6 +12,7 @@ from autograd.builtins import tuple as traced_tuple
 
 from nfref.kernels.chain import execute as kernels
 from nfref.kernels.chain.program import Program, pieces_of
+from nfref.kernels.simd.matmul import ROWS
 from nfref.runtime import params as trees
 from nfref.runtime.autograd_internals import (
     Box,
@@ -22,6 +23,7 @@ from nfref.runtime.autograd_internals import (
     primitive,
 )
 from nfref.runtime.backends import threads
+from nfref.runtime.batching import context_of
 from nfref.runtime.frozen_params import is_frozen
 from nfref.runtime.params import at_path
 
@@ -80,10 +82,10 @@ def programs(flow, direction):
 
 
 def _through(program, params, rows, context, traced):
-    if context is None:
-        context = np.zeros((len(rows), 0), rows.dtype)
     if not traced:
         return _value(program, params, rows, context)
+    if context is None:
+        context = np.zeros((len(rows), 0), rows.dtype)
     if isinstance(params, Box) or is_frozen(params):
         result = chain_of_structure(program, params, rows, context)
     else:
@@ -97,13 +99,15 @@ def _through(program, params, rows, context, traced):
 
 def _value(program, params, rows, context):
     theta = program.pack(params, rows.dtype)
-    result, finite = kernels.value_and_finite(program, theta, rows, context, threads())
+    # One block needs one thread, and no look at the processors, which takes microseconds.
+    limit = threads() if len(rows) > ROWS else 1
+    result, finite = kernels.value_and_finite(program, theta, rows, context, limit)
     program.give_back(theta, params)
     if not finite:
         where = np.flatnonzero(~(np.isfinite(result[0]).all(axis=1) & np.isfinite(result[1])))
         where = slice(None) if program.couples_rows else where
         with np.errstate(all="ignore"):
-            found = program.formula(params, rows[where], context[where])
+            found = program.formula(params, rows[where], context_of(context, where))
         for array, some in zip(result, found):
             array[where] = some
     return result

@@ -204,6 +204,8 @@ _columns_of_rows = stack_of(ROWS * VECTORS)
 # packed first, DEPTH rows at a time.
 PACKS, SAME_SETS, DEPTH = TALL > VECTORS, 512, 256
 _pack, _packed_columns = packing_of(TALL), stack_of(TALL * DEPTH * 8 // BYTES)
+# Vectors of a column at a time: as many sums as two multiply-adders work on at once.
+MOST = 8
 # Columns come in whole tiles, if a tile is not wider than COLUMNS.
 SPLITS_TILES = VECTORS * BYTES // 4 > COLUMNS
 
@@ -282,8 +284,9 @@ def _numbers_of_column(vectors, size):
     return numbers
 
 
-_many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
-    _numbers_of_column(*size) for size in ((VECTORS, BYTES), (1, BYTES), (1, BYTES // 4), (1, 1))
+_most_numbers, _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
+    _numbers_of_column(*size)
+    for size in ((MOST, BYTES), (VECTORS, BYTES), (1, BYTES), (1, BYTES // 4), (1, 1))
 )
 
 
@@ -295,6 +298,9 @@ def column(m, k, a, a_k, b, keep, c):
     Every sum is taken as in :func:`product`, to the bit.
     """
     lanes, i = lanes_of(c), 0
+    while i + MOST * lanes <= m:
+        _most_numbers(MOST * lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        i += MOST * lanes
     while i + VECTORS * lanes <= m:
         _many_numbers(VECTORS * lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
         i += VECTORS * lanes
