@@ -134,7 +134,9 @@ def test_it_learns_two_clusters_of_directions():
     x = np.concatenate([base.sample(one, rng, 500) for one in (up, side)])
     truth = np.logaddexp(base.log_prob(up, x), base.log_prob(side, x)) - np.log(2)
     density = nfref.Density(nfref.SphereSpline(3, 2, (16,), 6), nfref.UniformSphere(3))
-    found = nfref.fit(density, density.init(rng), x, rng, epochs=60, progress=False)
+    found = nfref.fit(
+        density, density.init(rng), x, rng, epochs=20, learning_rate=0.01, progress=False
+    )
     assert density.log_prob(found.params, x).mean() > truth.mean() - 0.25
 
 

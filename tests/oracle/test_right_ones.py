@@ -111,7 +111,9 @@ def test_thousands_of_knots():
         z, log_det = inverse(x)
         return z, log_det + 0.1 * ((x[:, 0] > 1) & (x[:, 0] < 1.01))
 
-    assert check_flow(forward, wrong, dim=1, rng=rng())["normalised"].failed
+    # It integrates to exp(0.00015). No integral over 5,000 steps is as exact, but some of the 6,000
+    # rows that go there and back lie where log_det is wrong.
+    assert check_flow(forward, wrong, dim=1, rng=rng())["round_trip_x"].failed
 
 
 @pytest.mark.thorough

@@ -104,9 +104,10 @@ def tables_of(
 
 def joined(tables: Sequence[Table]) -> Table:
     """Return the rows of tables of one file as one table."""
-    whole = [name for name in tables[0].whole if all(name in table.whole for table in tables)]
+    in_all = set(tables[0].whole).intersection(*(table.whole for table in tables[1:]))
+    whole = tuple(name for name in tables[0].whole if name in in_all)
     values = np.concatenate([table.values for table in tables])
-    return replace(tables[-1], values=values, whole=tuple(whole))
+    return replace(tables[-1], values=values, whole=whole)
 
 
 def suffix(path: PathLike) -> str:
