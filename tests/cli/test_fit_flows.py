@@ -70,7 +70,7 @@ def test_bounded_columns(folder, tmp_path):
         "-inf",
         "mean log-likelihood: -inf nats",
     ]
-    assert done.stderr.startswith("nfref: note: 1 rows") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("nfref: note: 1 row where") and done.stderr.count("\n") == 1
 
 
 def test_one_column(tmp_path):
