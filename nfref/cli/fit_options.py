@@ -22,7 +22,7 @@ from nfref.cli.arguments import (
 )
 from nfref.cli.data import Source, files
 from nfref.cli.inputs import check_format
-from nfref.cli.plot import SUFFIXES
+from nfref.cli.plot import picture_formats
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.backends import processors
 from nfref.runtime.files import check_writable
@@ -179,7 +179,11 @@ class Targets(Options):
     def checked(self, data: str) -> "Targets":
         """Check that every output can be written, before any work."""
         asked = replace(self, checkpoint=self.checkpoint or self.resume)
-        formats = {"out": (".npz",), "plot": SUFFIXES, "checkpoint": (".npz", ".checkpoint")}
+        formats = {
+            "out": (".npz",),
+            "plot": picture_formats(self.plot) if self.plot else (),
+            "checkpoint": (".npz", ".checkpoint"),
+        }
         taken = {os.path.realpath(path): "DATA" for path in files(data)}
         for name in ("out", "plot", "checkpoint"):
             path = getattr(asked, name)

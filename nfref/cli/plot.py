@@ -14,9 +14,7 @@ from nfref.tables.reading import numbered_columns
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
-# Every supported version of Matplotlib writes these. To ask it for its own list would import it
-# before a fit starts to compile kernels.
-SUFFIXES = [f".{name}" for name in "png pdf svg eps jpeg jpg ps svgz tif tiff webp".split()]
+USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
 
 
 def add_commands(commands: Any) -> None:
@@ -46,7 +44,7 @@ class Picture(Options):
 
 def plot(options: Picture) -> None:
     """Plot a model, beside data if you name some."""
-    check_output(options.out, options.model, options.data, formats=SUFFIXES)
+    check_output(options.out, options.model, options.data, formats=picture_formats(options.out))
     model = loaded_model(options.model)
     x = None if options.data is None else rows_for(model, options.data, options.header)[0]
     columns = model.columns or numbered_columns(model.density.dim)
@@ -60,6 +58,20 @@ def plot(options: Picture) -> None:
         density = AsDensity(density, None if x is None else list(x.T))
         x = None if x is None else density.numbers(list(x.T))
     plot_density("--out", options.out, density, model.params, columns, x)
+
+
+def picture_formats(path: str) -> list[str]:
+    """Return the suffixes of pictures, the usual ones alone if ``path`` has one of them.
+
+    The others are Matplotlib's, whose import would keep a fit waiting.
+    """
+    if path.lower().endswith(tuple(USUAL)):
+        return USUAL
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    # pgf needs TeX, and no reader knows the size of raw dots
+    found = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf", "raw", "rgba"}
+    return USUAL + sorted({f".{name}" for name in found} - set(USUAL))
 
 
 def plot_density(

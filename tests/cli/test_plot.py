@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backend_bases import FigureCanvasBase
 
 from nfref import plots
-from nfref.cli.plot import SUFFIXES, plot_density
+from nfref.cli.plot import USUAL, picture_formats, plot_density
 from tests.cli.commands import SMALL, succeeds
 
 
@@ -43,4 +43,6 @@ def test_names_of_any_length_are_drawn_soon(tmp_path, monkeypatch):
 
 def test_suffixes_are_those_of_matplotlib():
     known = {f".{name}" for name in FigureCanvasBase.get_supported_filetypes()}
-    assert set(SUFFIXES) <= known
+    assert set(USUAL) <= known and picture_formats("a.PNG") == USUAL
+    found = picture_formats("a.gif")
+    assert found[:3] == USUAL and set(found) == known - {".pgf", ".raw", ".rgba"}
