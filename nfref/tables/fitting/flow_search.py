@@ -497,9 +497,9 @@ class _FlowSearch:
             if k == len(trained.done):
                 self.state = state
                 self._keep(state)
-            if self.progress.shown:
-                seconds = self.plan.seconds(), self._expected()
-                self.progress.epoch(trained.name, k, len(self.folds), state, *seconds)
+            self.progress.epoch(
+                trained.name, k, len(self.folds), state, self.plan.seconds(), self._expected
+            )
 
     def _keep(self, current):
         if self.plan.callback is not None:

@@ -17,13 +17,13 @@ class Progress:
     """
 
     def __init__(self, say: Say = lambda line: None, shown: bool = False) -> None:
-        self._say, self.shown = say, shown
+        self._say, self._shown = say, shown
         self._bar: Any = None
         self.offset = 0.0  # nats a row from the units of a fit to those of the table
 
     def stage(self, text: str) -> None:
         """Show what is being done."""
-        if not self.shown:
+        if not self._shown:
             return
         if self._bar is None:
             from tqdm import tqdm
@@ -33,9 +33,18 @@ class Progress:
         self._bar.update()
 
     def epoch(
-        self, name: str, fold: int, folds: int, state: Any, spent: float, expected: float | None
+        self,
+        name: str,
+        fold: int,
+        folds: int,
+        state: Any,
+        spent: float,
+        estimate: Callable[[], float | None],
     ) -> None:
         """Show the state of a training after an epoch; seconds are those of the search."""
+        if not self._shown:
+            return
+        expected = estimate()
         about = "" if expected is None else f" of about {clock(max(expected, spent))}"
         where = f"fold {fold + 1} of {folds}   " if folds > 1 else ""
         best = self.offset - state.best_score
