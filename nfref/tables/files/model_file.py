@@ -9,7 +9,7 @@ later version reads files of version 1 and 2.
 
 import dataclasses
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def save_model(
     """
     from nfref import __version__
 
-    if hasattr(density, "save"):
+    if hasattr(density, "save") and not is_dataclass(density):  # an estimator
         kind = type(density).__name__
         raise TypeError(f"density: expected a Density, got {kind}; its method save writes it")
     content = {
