@@ -230,8 +230,10 @@ def only(table: Table, keep: Callable[..., Any] | None) -> Table:
     kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
     if kept == table.columns:
         return table
-    values = table.values[:, [table.columns.index(name) for name in kept]]
-    whole = tuple(name for name in table.whole if name in kept)
+    places = {name: k for k, name in enumerate(table.columns)}
+    values = table.values[:, [places[name] for name in kept]]
+    in_kept = set(kept)
+    whole = tuple(name for name in table.whole if name in in_kept)
     return replace(table, values=values, columns=kept, whole=whole)
 
 
