@@ -6,8 +6,9 @@ import numpy as np
 
 from nfref.cli.data import Data
 from nfref.cli.split import Split
-from nfref.cli.streams import complain, counted, note
+from nfref.cli.streams import complain, note
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
+from nfref.runtime.checks import plural
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.supports import Supports
 from nfref.tables.schema.column_inference import minutes_of_real
@@ -46,8 +47,8 @@ def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:
 
 def sizes_of(data: Data, weight: Array | None) -> str:
     """Say how many rows and columns there are."""
-    columns = counted(len(data.columns), "column")
-    rows = f"{data.name}: {counted(len(data.values), 'row')}"
+    columns = f"{len(data.columns)} {plural('column', len(data.columns))}"
+    rows = f"{data.name}: {len(data.values):,} {plural('row', len(data.values))}"
     rows += "" if weight is None else " with weights"
     part = (
         "" if data.total is None else f", a sample of {len(data.values):,} of {data.total:,} rows"
@@ -97,7 +98,7 @@ def about_rows(
         effective = effective_rows(weight, len(weight))
         yield f"weights {weights!r}: effective number of rows {effective:,.1f}"
     elif copies:
-        equal = f"{counted(copies, 'row')} equal to an earlier one"
+        equal = f"{copies:,} {plural('row', copies)} equal to an earlier one"
         yield (
             f"dropped {equal}"
             if dropped
@@ -223,4 +224,4 @@ def about_empty_cells(data: Data, given: Sequence[str]) -> Iterator[str]:
         why = (
             "without a value in a given column, or in all others" if given else "without any value"
         )
-        yield f"left out {counted(left_out, 'row')} {why}"
+        yield f"left out {left_out:,} {plural('row', left_out)} {why}"

@@ -12,9 +12,10 @@ from nfref.cli.data import Data, Source
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
-from nfref.cli.streams import complain, counted, note, tolerant
+from nfref.cli.streams import complain, note, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
 from nfref.runtime.annotations import Any, Iterator
+from nfref.runtime.checks import plural
 from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
@@ -120,7 +121,7 @@ class Task:
         yield " ".join(
             [
                 *data_warnings.about_supports(self.supports),
-                f"({counted(len(every), 'note')}: --verbose)",
+                f"({len(every)} {plural('note', len(every))}: --verbose)",
             ]
         )
 

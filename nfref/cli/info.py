@@ -9,7 +9,7 @@ from nfref.cli.streams import printable
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
-from nfref.runtime.checks import shortened
+from nfref.runtime.checks import plural, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.files.posterior_record import PosteriorRecord
@@ -118,7 +118,7 @@ def _about_table(density):
         shares = [(weight, name) for name, weight in density.pool.shares.items()]
         shares.sort(reverse=True)
         none = [name for weight, name in shares if weight == 0]
-        lines["pool"] = f"{len(shares)} member{'s' * (len(shares) > 1)}: " + ", ".join(
+        lines["pool"] = f"{len(shares)} {plural('member', len(shares))}: " + ", ".join(
             f"{name} {weight:.3f}" for weight, name in shares if weight > 0
         )
         if none:

@@ -25,9 +25,10 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, table_model
-from nfref.cli.streams import counted, note, utf8_output
+from nfref.cli.streams import note, utf8_output
 from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
+from nfref.runtime.checks import plural
 from nfref.runtime.files import is_special
 from nfref.tables.densities.table_density import TableDensity, inside
 from nfref.tables.fitting.flow_kinds import size_of
@@ -122,7 +123,7 @@ def sample(options: Sampling) -> None:
     with utf8_output(options.out) as output:
         write_table(output, columns, blocks(), options.spreadsheet)
     if overflown:
-        note(f"{counted(overflown, 'row')} with numbers too large to compute")
+        note(f"{overflown} {plural('row', overflown)} with numbers too large to compute")
     if distant:
         note(
             f"{distant:,} of {total:,} rows are further out than {FAR:g} robust "

@@ -13,8 +13,9 @@ from nfref.cli.arguments import Options, UsageError, count, header, option, posi
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
-from nfref.cli.streams import counted, note, row_bar
+from nfref.cli.streams import note, row_bar
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
+from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
@@ -143,12 +144,15 @@ def run(options: Scoring) -> None:
             + ("" if options.errors or not summary.error else " (--errors writes each)")
         )
     if summary.impossible:
+        rows = plural("row", summary.impossible)
         note(
-            f"{counted(summary.impossible, 'row')} where the model's density is zero or too small "
-            "to compute" + (", or with an unknown category" if options.unknown else "") + ": -inf"
+            f"{summary.impossible} {rows} where the model's density is zero or too small to compute"
+            + (", or with an unknown category" if options.unknown else "")
+            + ": -inf"
         )
     if summary.unknown:
-        note(f"{counted(summary.unknown, 'row')} with a density that can't be computed: nan")
+        rows = plural("row", summary.unknown)
+        note(f"{summary.unknown} {rows} with a density that can't be computed: nan")
     print("\n".join(summary.lines(several=len(paths) > 1)))
 
 

@@ -52,11 +52,6 @@ def utf8_output(out: Any = None) -> Iterator[Any]:
             sys.stdout.reconfigure(encoding=encoding, errors=errors)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number and a noun, which is plural unless the number is 1."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 class TolerantStream:
     """A text stream that survives a broken output; ``problem`` is the error."""
 

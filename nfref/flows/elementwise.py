@@ -11,7 +11,7 @@ import autograd.numpy as np
 from nfref.flow import Flow
 from nfref.networks.activations import softplus
 from nfref.runtime.annotations import Any, Array, Iterable, Sequence
-from nfref.runtime.checks import as_tuple
+from nfref.runtime.checks import as_tuple, plural
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
 
@@ -147,7 +147,7 @@ class Standardise(AffineFlow):
             which = constant if len(constant) < 6 else [*constant[:4], f"{len(constant) - 4} more"]
             listed = " and ".join(filter(None, (", ".join(which[:-1]), which[-1])))
             raise ValueError(
-                f"x: column{'s' * (len(which) > 1)} {listed} "
+                f"x: {plural('column', len(which))} {listed} "
                 f"{'are' if len(which) > 1 else 'is'} constant"
             )
         return cls(tuple(np.mean(x, axis=0)), tuple(std))

@@ -15,6 +15,11 @@ FLOATS = np.dtype(np.float32), np.dtype(np.float64)  # in the byte order of this
 LARGEST_EXPONENT = 400  # of a weight: sums of squares stay finite
 
 
+def plural(noun: str, number: int) -> str:
+    """Return the noun for a message, with an s unless the number is 1."""
+    return noun if number == 1 else f"{noun}s"
+
+
 def as_array(name: str, value: Any) -> Array:
     """Return a float array in C order; float32 and complex stay, other numbers become float64.
 
@@ -99,7 +104,7 @@ def check_finite_rows(name: str, rows: Array) -> Array:
     if len(bad):
         raise ValueError(
             f"{name}: expected finite numbers, got {len(bad)} "
-            f"{'row' if len(bad) == 1 else 'rows'} with NaN or infinity, "
+            f"{plural('row', len(bad))} with NaN or infinity, "
             f"the first is row {bad[0]}"
         )
     return rows

@@ -7,7 +7,7 @@ import numpy as np
 
 from nfref.density import Density
 from nfref.runtime.annotations import Any, Array, Generator
-from nfref.runtime.checks import as_context, as_rows, as_weight, check_finite_rows
+from nfref.runtime.checks import as_context, as_rows, as_weight, check_finite_rows, plural
 
 
 class Rows(NamedTuple):
@@ -82,7 +82,7 @@ def real_rows(name: str, x: Any, dim: int, least: int = 1) -> Array:
         raise TypeError(f"{name}: expected real numbers, got dtype {rows.dtype}")
     if len(rows) < least:
         raise ValueError(
-            f"{name}: expected at least {least} row{'s' * (least > 1)}, got {len(rows)}"
+            f"{name}: expected at least {least} {plural('row', least)}, got {len(rows)}"
         )
     return check_finite_rows(name, rows)
 

@@ -13,6 +13,7 @@ from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer,
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import Row, failed, held, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Callable, Generator, Sequence
+from nfref.runtime.checks import plural
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
 SECONDS = 0.5  # for all of them
@@ -207,7 +208,7 @@ def first_call(
         return not_applicable(name, "a new flow lacks this direction")
     subject = measured.subject.apart(function=function)
     rows, context_row = probes.rows[index], probes.context_row[index]
-    count_of_rows = f"{len(index)} row{'s' * (len(index) > 1)}"
+    count_of_rows = f"{len(index)} {plural('row', len(index))}"
     why = f"a new flow, called twice with {count_of_rows}"
     try:
         first = subject(rows, context_row)

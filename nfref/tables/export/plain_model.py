@@ -8,6 +8,7 @@ from nfref.flows.elementwise import Logit
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
 from nfref.runtime.backends import backend
+from nfref.runtime.checks import plural
 from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.export.plain_parts import (
@@ -121,4 +122,4 @@ def _units(columns, continuous):
 
 
 def _columns(count):
-    return f"{count} column{'s' * (count > 1)}"
+    return f"{count} {plural('column', count)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.runtime.checks import shortened
+from nfref.runtime.checks import plural, shortened
 
 
 class TableError(ValueError):
@@ -187,7 +187,7 @@ def match_columns(
     extra = [column for column in table.columns if column not in expected]
     if len(table.columns) != len(columns) or (by_name and missing):
         raise TableError(
-            f"{name}: expected {whose} {len(columns)} column{'s' * (len(columns) > 1)} "
+            f"{name}: expected {whose} {len(columns)} {plural('column', len(columns))} "
             f"{quoted_names(columns)}, got {len(table.columns)}: "
             f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
         )

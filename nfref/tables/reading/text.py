@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Iterator, Sequence
+from nfref.runtime.checks import plural
 from nfref.tables.reading.encoding import opened
 from nfref.tables.reading.names import MISSING, find_names
 from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
@@ -128,7 +129,7 @@ def _look_like_text(cells):
 
 def _check_length(path, cells, columns, k, line):
     if len(cells) != len(columns):
-        expected = f"{len(columns)} column{'s' * (len(columns) > 1)}"
+        expected = f"{len(columns)} {plural('column', len(columns))}"
         raise TableError(
             f"{path}: row {k + 1} ({_lines(line, cells)}): expected {expected}, got {len(cells)}"
         )
