@@ -34,7 +34,7 @@ TIMES = 16
 def value_and_vjp(operands, reals, direction, u, raw, tape, log_det, g, g_log_det, g_raw):
     transformer, place = decode(operands, 0, reals), Place(0, 0, 1, 0)
     rational_quadratic(transformer, direction, u, raw, tape, place, log_det, ROWS)
-    rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+    rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, ROWS)
 
 
 def by_kernel(transformer, direction, u, raw, g, g_log_det):

@@ -72,17 +72,17 @@ def copy_rows(count, source, i, target, j):
 
 
 @body
-def add_row(source, i, target, j):
-    """Add source[i] to target[j]."""
-    for r in range(ROWS):
+def add_row(source, i, target, j, columns=ROWS):
+    """Add source[i] to target[j], in the first columns."""
+    for r in range(columns):
         target[j, r] += source[i, r]
 
 
 @body
-def add_rows(count, source, i, target, j):
+def add_rows(count, source, i, target, j, columns=ROWS):
     """Add ``count`` units of source, from i on, to those of target, from j on."""
     for k in range(count):
-        add_row(source, i + k, target, j + k)
+        add_row(source, i + k, target, j + k, columns)
 
 
 @body
@@ -100,12 +100,16 @@ def add_product(one, i, other, k, target, j):
 
 
 @reduction
-def add_row_sums(g, g_at, units, sums, at, width=ROWS):
-    """Add the sums over the rows of g (units, width) to ``sums`` (units,)."""
+def add_row_sums(g, g_at, units, sums, at, width=ROWS, columns=ROWS):
+    """Add the sums over the rows of g (units, width) to ``sums`` (units,).
+
+    If ``columns`` is not ROWS, only the first columns are added.
+    """
+    some = width if columns == ROWS else columns
     g = matrix_of(g, g_at, units, width)
     sums = sums[at : at + units]
     for j in range(units):
         total = g.dtype.type(0)
-        for r in range(width):
+        for r in range(some):
             total += g[j, r]
         sums[j] += total

@@ -161,7 +161,9 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, kind
         for pixel in range(pixels):
             place = place_of(operands, c, pixel)
             g_log_det = cotangents.log_det
-            transform_vjp(transformer, direction, g, g_log_det, raw, extras, place, g_raw, *kinds)
+            transform_vjp(
+                transformer, direction, g, g_log_det, raw, extras, place, g_raw, ROWS, *kinds
+            )
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2
     for k in range(last - 1, -1, -1):
@@ -173,7 +175,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, kind
             here, size = pixel * layer.fan_out * ROWS, layer.fan_out
             if k < last - 1:
                 activate_vjp(
-                    operands.activation, size, storage, out_at + here, scratch, g_at + here
+                    operands.activation, size, storage, out_at + here, scratch, g_at + here, ROWS
                 )
             convolve_vjp(layer, pixel, storage, h_at, scratch, g_at, other_at, 0, g_theta)
         g_at, other_at = other_at, g_at

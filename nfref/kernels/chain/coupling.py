@@ -75,15 +75,25 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mix
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1)
     raw, g_raw = units_of(tape, raw_at, widths[-1]), units_of(scratch, 0, widths[-1])
     transformer, n, g_log_det = operands.transformer, len(change), cotangents.log_det
-    extra = transformer.tape_rows
+    extra, columns = transformer.tape_rows, storage.columns
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
     for c in range(n):
         row = Place(change[c], c, n, c * extra)
         transform_vjp(
-            transformer, direction, g, g_log_det, raw, extras, row, g_raw, splines, mixtures
+            transformer,
+            direction,
+            g,
+            g_log_det,
+            raw,
+            extras,
+            row,
+            g_raw,
+            columns,
+            splines,
+            mixtures,
         )
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):
-        add_row(g_seen, k, g, stay[k])
-    add_rows(widths[0] - len(stay), g_seen, len(stay), cotangents.context, 0)
+        add_row(g_seen, k, g, stay[k], columns)
+    add_rows(widths[0] - len(stay), g_seen, len(stay), cotangents.context, 0, columns)

@@ -8,7 +8,6 @@ from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp
-from nfref.kernels.simd.matmul import ROWS
 
 
 @body
@@ -19,7 +18,7 @@ def elementwise(direction, dim, storage, block):
     for j in range(dim):
         shift, log_scale = theta[at + j], theta[at + dim + j]
         slope = exp(log_scale) if direction == FORWARD else exp(-log_scale)
-        for r in range(ROWS):
+        for r in range(storage.columns):
             if direction == FORWARD:
                 products[j, r] = u[j, r] * slope
                 u[j, r] = products[j, r] + shift
@@ -40,7 +39,7 @@ def elementwise_vjp(direction, dim, storage, cotangents):
         slope = exp(log_scale) if direction == FORWARD else exp(-log_scale)
         g_shift = g.dtype.type(0)
         g_scale = g.dtype.type(0)
-        for r in range(ROWS):
+        for r in range(storage.columns):
             g_shift += g[j, r] if direction == FORWARD else -g[j, r] * slope
             g_scale += g[j, r] * products[j, r] + g_log_det[r]
             g[j, r] *= slope

@@ -213,7 +213,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
         place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
         transformer = operands.transformer
         g_log_det = cotangents.log_det
-        transform_vjp(transformer, direction, g, g_log_det, raw, extras, place, g_raw, *kinds)
+        transform_vjp(transformer, direction, g, g_log_det, raw, extras, place, g_raw, ROWS, *kinds)
     # Cotangents of the sum of the skips and of h_b, and two layers of working memory.
     g_total = len(scratch) - 4 * units * ROWS
     layer = units * ROWS
@@ -223,7 +223,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
     for pixel in operands.asked:
         here = pixel * hidden * ROWS
         convolve_vjp(last, pixel, storage, total, scratch, 0, g_total, 0, g_theta)
-        activate_vjp(activation, hidden, storage, total + here, scratch, g_total + here)
+        activate_vjp(activation, hidden, storage, total + here, scratch, g_total + here, ROWS)
     clear(units_of(scratch, g_h, units))
     h = start + (places.h + operands.blocks * units) * ROWS
     for k in range(operands.blocks):
@@ -242,11 +242,11 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
         clear(units_of(scratch, other, units))
         for pixel in range(pixels):
             here = pixel * hidden * ROWS
-            activate_vjp(activation, hidden, storage, middle + here, scratch, one + here)
+            activate_vjp(activation, hidden, storage, middle + here, scratch, one + here, ROWS)
             convolve_vjp(lower, pixel, storage, active, scratch, one, other, 0, g_theta)
         for pixel in range(pixels):
             here = pixel * hidden * ROWS
-            activate_vjp(activation, hidden, storage, active + here, scratch, other + here)
+            activate_vjp(activation, hidden, storage, active + here, scratch, other + here, ROWS)
             add_units(hidden, scratch, g_h + here, other + here)
         h -= units * ROWS
     clear(units_of(scratch, 0, pixels * fan_in))

@@ -291,12 +291,13 @@ def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last, option
         gather_block(x, start, block.u)
         gather_block(rows.context, start, block.context)
         block.log_det[:] = 0
-        for k in range(len(starts)):
-            pc = starts[k]
-            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, ROWS)
-            layer(chain, pc, storage, block, *optional)
         there = min(ROWS, len(x) - start)
         columns = -(-there // COLUMNS) * COLUMNS
+        forward = columns if skips_columns(chain) else ROWS
+        for k in range(len(starts)):
+            pc = starts[k]
+            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, forward)
+            layer(chain, pc, storage, block, *optional)
         cotangents_of_block(block, g_values, loss, g, start, there)
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
@@ -307,6 +308,20 @@ def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last, option
 
 
 blocks_vjp, vjp = body(vjp), kernel(vjp)
+
+
+@body
+def skips_columns(chain):
+    """Return whether all layers skip the columns of a block that hold no rows.
+
+    If one did not, it would take derivatives of what others left there, which may be infinite, and
+    zero times that is NaN.
+    """
+    for k in range(len(chain.starts)):
+        opcode = chain.code[chain.starts[k]]
+        if not (opcode == ELEMENTWISE or opcode == COUPLING or opcode == MADE or opcode == PERMUTE):
+            return False
+    return True
 
 
 @body

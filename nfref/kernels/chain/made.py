@@ -27,10 +27,10 @@ from nfref.kernels.chain.block_rows import (
     copy_rows,
     units_of,
 )
-from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before, times_back
+from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before
 from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
 from nfref.kernels.jit import body
-from nfref.kernels.simd.matmul import ROWS, add_outer, times
+from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 AHEAD = 16  # places
 
@@ -157,10 +157,9 @@ def group_vjp(net, storage, layer, group, g):
     weight = storage.at + weight_at(widths, layer + 1) + first * widths[layer + 1] + above
     here = rows_before(widths, layer) + first * ROWS
     g_at, count = rows_before(widths, layer + 1) + above * ROWS, widths[layer + 1] - above
-    times_back(
-        storage.theta, weight, widths[layer + 1], units, count, g, g_at, g, here, storage.columns
-    )
-    activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here)
+    theta, stride, columns = storage.theta, widths[layer + 1], storage.columns
+    times_transposed(theta, weight, stride, units, count, g, g_at, g, here, 0, ROWS, columns)
+    activate_vjp(net.activation, units, storage, storage.tape_at + here, g, here, columns)
 
 
 @body
@@ -185,7 +184,8 @@ def weights_vjp(net, storage, g, g_theta):
                 ROWS,
                 storage.columns,
             )
-        add_row_sums(g, here, widths[layer], g_theta, weight + widths[layer - 1] * widths[layer])
+        bias = weight + widths[layer - 1] * widths[layer]
+        add_row_sums(g, here, widths[layer], g_theta, bias, ROWS, storage.columns)
 
 
 @body
@@ -243,7 +243,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
     net, order, sequential = operands.net, operands.order, operands.sequential
     widths, ends = net.widths, net.group_ends
     g, last = cotangents.u, len(widths) - 1
-    groups = ends.shape[1] - 1
+    groups, columns = ends.shape[1] - 1, storage.columns
     n_context = n_context_of(net)
     g_seen = units_of(g_tape, n_context * ROWS, len(order))
     raw_at = rows_before(widths, last)
@@ -265,7 +265,9 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
         if down == 0:
             for place in range(first, end):
                 row = Place(order[place], place * size, 1, place * extra)
-                transform_vjp(transformer, direction, g, g_log_det, raw, extras, row, g_raw, *kinds)
+                transform_vjp(
+                    transformer, direction, g, g_log_det, raw, extras, row, g_raw, columns, *kinds
+                )
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
         else:
@@ -275,9 +277,9 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
                 first, end = max(first - 1, 0), end - 1
             inputs_vjp(net, storage, group, n_context + first, end - first, g_tape)
             for place in range(first, end):
-                add_row(g_seen, place, g, order[place])
+                add_row(g_seen, place, g, order[place], columns)
     inputs_vjp(net, storage, 0, 0, n_context, g_tape)
-    add_rows(n_context, units_of(g_tape, 0, n_context), 0, cotangents.context, 0)
+    add_rows(n_context, units_of(g_tape, 0, n_context), 0, cotangents.context, 0, columns)
     weights_vjp(net, storage, g_tape, cotangents.theta)
 
 
@@ -285,7 +287,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
 def inputs_vjp(net, storage, group, first, count, g_tape):
     """Compute the cotangents of ``count`` inputs, which units from ``group`` on see."""
     widths, above = net.widths, net.group_ends[1, group]
-    times_back(
+    times_transposed(
         storage.theta,
         storage.at + first * widths[1] + above,
         widths[1],
@@ -295,5 +297,7 @@ def inputs_vjp(net, storage, group, first, count, g_tape):
         rows_before(widths, 1) + above * ROWS,
         g_tape,
         first * ROWS,
+        0,
+        ROWS,
         storage.columns,
     )

@@ -53,22 +53,22 @@ def activate(activation, at, units, storage, h_at, columns):
 
 
 @body
-def activate_vjp(activation, units, storage, h_at, g, g_at):
+def activate_vjp(activation, units, storage, h_at, g, g_at, columns):
     """Multiply g by a'(.): 1 where h > 0, the stored slope of tanh, or 1 - e^-h."""
     h, g = units_of(storage.tape, h_at, units), units_of(g, g_at, units)
     zero = h.dtype.type(0)
     if activation == RELU:
         for j in range(units):
-            for r in range(ROWS):
+            for r in range(columns):
                 g[j, r] = g[j, r] if h[j, r] > zero else zero
     elif activation == TANH:
         slopes = units_of(storage.slopes, h_at, units)
         for j in range(units):
-            for r in range(ROWS):
+            for r in range(columns):
                 g[j, r] *= slopes[j, r]
     else:
         for j in range(units):
-            for r in range(ROWS):
+            for r in range(columns):
                 g[j, r] *= one_minus_exp_neg(h[j, r])
 
 
@@ -103,18 +103,6 @@ def mlp(widths, activation, storage):
 
 
 @body
-def times_back(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, columns):
-    """Compute cotangents through a weight: 0 beyond the first columns, like the incoming ones."""
-    times_transposed(weight, at, stride, fan_in, fan_out, g, g_at, out, out_at, 0, ROWS, columns)
-    if columns < ROWS:
-        out = units_of(out, out_at, fan_in)
-        zero = out.dtype.type(0)
-        for j in range(fan_in):
-            for r in range(columns, ROWS):
-                out[j, r] = zero
-
-
-@body
 def mlp_vjp(widths, activation, storage, g_theta, scratch):
     """Turn the cotangent of the output (fan_out, ROWS) into that of the input; return its start.
 
@@ -129,12 +117,14 @@ def mlp_vjp(widths, activation, storage, g_theta, scratch):
     for k in range(len(widths) - 2, -1, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
         at -= fan_out
-        add_row_sums(scratch, g_at, fan_out, g_theta, at)
+        add_row_sums(scratch, g_at, fan_out, g_theta, at, ROWS, columns)
         at -= fan_in * fan_out
         h_at -= fan_in * ROWS
         add_outer(h, h_at, fan_in, scratch, g_at, fan_out, g_theta, at, fan_out, ROWS, columns)
-        times_back(theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, columns)
+        times_transposed(
+            theta, at, fan_out, fan_in, fan_out, scratch, g_at, scratch, other_at, 0, ROWS, columns
+        )
         if k > 0:
-            activate_vjp(activation, fan_in, storage, h_at, scratch, other_at)
+            activate_vjp(activation, fan_in, storage, h_at, scratch, other_at, columns)
         g_at, other_at = other_at, g_at
     return g_at

@@ -376,7 +376,7 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, kinds):
     for t in range(length):
         for w in range(width):
             row, log_det = place_of(own, t, w), cotangents.log_det
-            transform_vjp(transformer, -1, g, log_det, raw, extras, row, g_raw, *kinds)
+            transform_vjp(transformer, -1, g, log_det, raw, extras, row, g_raw, ROWS, *kinds)
     for j in range(outputs):
         for t in range(length - 1):
             copy_row(g_raw, j * length + t + 1, g_raw, j * length + t)

@@ -71,10 +71,10 @@ def times_transposed(
 def add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
     """Add h g^T to weight (fan_in, fan_out), with h (fan_in, width) and g (fan_out, width).
 
-    g is 0 beyond the first ``columns`` of every ROWS, a multiple of sixteen.
+    If ``columns`` is not ROWS, only the first columns of both, a multiple of sixteen, are read.
     """
-    w = _part(weight, at, stride, fan_in, fan_out)
-    w += _part(h, h_at, width, fan_in, width) @ _part(g, g_at, width, fan_out, width).T
+    w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
+    w += _part(h, h_at, width, fan_in, columns) @ _part(g, g_at, width, fan_out, columns).T
 
 
 def _part(flat, at, stride, rows, columns):
@@ -108,7 +108,8 @@ def _times_transposed(
 @compiles(add_outer)
 def _add_outer(h, h_at, fan_in, g, g_at, fan_out, weight, at, stride, width=ROWS, columns=ROWS):
     seen, back, w = start_at(h, h_at), start_at(g, g_at), start_at(weight, at)
-    _call_outer_product(fan_in, fan_out, seen, back, w, stride, width, columns)
+    some = width if columns == ROWS else columns
+    _call_outer_product(fan_in, fan_out, seen, back, w, stride, width, some)
 
 
 # By name -------------------------------------------------------------------------------------
@@ -317,16 +318,17 @@ def column(m, k, a, a_k, b, keep, c):
 
 
 @kernel
-def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
+def outer_product(fan_in, fan_out, h, g, weight, stride, width, count):
     """Add h g^T to weight, with g transposed for some columns of the weight at a time.
 
-    The first ``there`` of every ROWS count, a number of whole vectors; g is 0 in the others.
+    The first ``count`` columns of h and g are read, a number of whole vectors.
     """
     lanes = lanes_of(weight)
     columns = VECTORS * lanes
     whole = fan_out // lanes * lanes if fan_in > 3 else 0  # fewer rows do not pay for transposes
     transposed = _columns_of_rows(g)
-    for start in range(0, width, ROWS):
+    for start in range(0, count, ROWS):
+        there = min(ROWS, count - start)
         for j in range(0, whole, columns):
             some = min(columns, whole - j)
             for first in range(0, some, lanes):
@@ -335,7 +337,8 @@ def outer_product(fan_in, fan_out, h, g, weight, stride, width, there):
                     transpose(source, width, start_at(transposed, r * columns + first), columns)
             seen, w = start_at(h, start), start_at(weight, j)
             _add_columns(fan_in, some, seen, width, there, transposed, columns, w, stride)
-    _add_dots(whole, matrix_at(h, fan_in, width), matrix_at(g, fan_out, width), weight, stride)
+    seen, back = matrix_at(h, fan_in, width), matrix_at(g, fan_out, width)
+    _add_dots(whole, count, seen, back, weight, stride)
 
 
 @body
@@ -363,11 +366,11 @@ def _add_columns(fan_in, some, h, width, there, transposed, columns, weight, str
 
 
 @reduction
-def _add_dots(first, h, g, weight, stride):
+def _add_dots(first, count, h, g, weight, stride):
     """Add the columns from ``first`` on, too few for a vector: sums along the rows of data."""
     for i in range(len(h)):
         for j in range(first, len(g)):
             total = g.dtype.type(0)
-            for r in range(h.shape[1]):
+            for r in range(count):
                 total += h[i, r] * g[j, r]
             weight[i * stride + j] += total

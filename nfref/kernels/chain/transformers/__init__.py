@@ -51,18 +51,22 @@ def transform(transformer, direction, u, raw, tape, place, log_det, columns, spl
 
 
 @body
-def transform_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, splines, mixtures):
+def transform_vjp(
+    transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns, splines, mixtures
+):
     """Turn row ``place.u`` of g from the cotangent of the value into that of the argument.
 
-    The cotangents of the P outputs go to g_raw.
+    The cotangents of the P outputs go to g_raw. Only the first columns are computed.
     """
     if transformer.opcode == ADDITIVE:
-        shift_vjp(direction, g, place, g_raw)
+        shift_vjp(direction, g, place, g_raw, columns)
     elif transformer.opcode == AFFINE:
-        scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+        scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns)
     if splines is not None and transformer.opcode == SPLINE:
-        rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+        rational_quadratic_vjp(
+            transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns
+        )
     if mixtures is not None and transformer.opcode == SIGMOIDS:
-        sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+        sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns)
     if mixtures is not None and transformer.opcode == INTEGRAL:
-        integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw)
+        integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns)

@@ -1,7 +1,6 @@
 """The additive transformer on a block of rows: see :mod:`nfref.transformers.additive`."""
 
 from nfref.kernels.jit import body
-from nfref.kernels.simd.matmul import ROWS
 
 TAPE_ROWS = 0
 
@@ -14,7 +13,7 @@ def shift(direction, u, raw, place, columns):
 
 
 @body
-def shift_vjp(direction, g, place, g_raw):
+def shift_vjp(direction, g, place, g_raw, columns):
     """Keep the cotangent of u, which is that of the value; fill that of t."""
-    for r in range(ROWS):
+    for r in range(columns):
         g_raw[place.raw, r] = direction * g[place.u, r]

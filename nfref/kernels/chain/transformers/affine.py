@@ -15,7 +15,6 @@ from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, one_minus_exp_neg, softplus
-from nfref.kernels.simd.matmul import ROWS
 
 BOUNDED, EXP, SIGMOID, GATE = range(4)
 SCALES = {"bounded": BOUNDED, "exp": EXP, "sigmoid": SIGMOID, "gate": GATE}
@@ -77,19 +76,19 @@ def constrain(form, real, raw, s, tape, by_raw, columns):
 
 
 @body
-def scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+def scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Transform g in place; fill the cotangents of p and r."""
     j, t, s = place.u, place.raw, place.raw + place.step
     slope, product, by_raw = place.tape + SLOPE, place.tape + PRODUCT, place.tape + BY_RAW
     forward = direction == FORWARD
     if transformer.form == GATE:  # dx/dp = -e^-(r + c) and dz/dp = 1 - sigma
-        for r in range(ROWS):
+        for r in range(columns):
             by_p = g[j, r] * tape[slope, r] if forward else -g[j, r]
             g_raw[t, r] = by_p * tape[by_raw, r]
     else:
-        for r in range(ROWS):
+        for r in range(columns):
             g_raw[t, r] = g[j, r] if forward else -g[j, r] * tape[slope, r]
-    for r in range(ROWS):
+    for r in range(columns):
         g_scale = (g[j, r] * tape[product, r] + g_log_det[r]) * tape[by_raw, r]
         g_raw[s, r] = g_scale if forward else -g_scale
         g[j, r] *= tape[slope, r]

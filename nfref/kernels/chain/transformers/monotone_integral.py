@@ -27,7 +27,6 @@ from nfref.kernels.chain.transformers.root import (
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, tanh_and_slope
-from nfref.kernels.simd.matmul import ROWS
 
 # The tape: rows of the root search and ONCE in all, then UNIT for each of the J units, all of one
 # kind together, see ``sigmoid_mixture``.
@@ -197,7 +196,7 @@ map_of_integral = increasing_map(integrate, ends_of_integral)
 
 
 @body
-def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw."""
     own = integral_of(transformer, place)
     g, tape = g[place.u], tape[place.tape : place.tape + transformer.tape_rows]
@@ -206,7 +205,7 @@ def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     sign = number(-1) if forward else one
     # Rows of the root search hold the cotangent of F' and the sum over p.
     to_slope, along = LOW, HIGH
-    for r in range(ROWS):
+    for r in range(columns):
         slope, l_bar = tape[SLOPE, r], sign * g_log_det[r]
         across = l_bar * tape[BEND, r] / slope
         solved = -(g[r] + across) / slope
@@ -219,14 +218,14 @@ def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
         tape[along, r] = 0
     for j in range(own.count):
         alpha, mu, p = (own.alpha + j * own.step, own.mu + j * own.step, own.p + j * own.step)
-        for r in range(ROWS):
+        for r in range(columns):
             g_raw[alpha, r] = 0
             g_raw[mu, r] = 0
             g_raw[p, r] = 0
     for k in range(own.nodes + 1):
         tau, q = number(own.reals[2 + k]), number(own.reals[3 + own.nodes + k])
-        at_node(own, tau, raw, tape, ROWS)
-        for r in range(ROWS):
+        at_node(own, tau, raw, tape, columns)
+        for r in range(columns):
             log_g, by_r, bend = bounded_log(tape[R, r])
             s, part, steep = tau * tape[CLIPPED, r], q * exp(log_g), tape[D, r] * by_r
             to_r = tape[TO_VALUE, r] * tape[CLIPPED, r] + tape[to_slope, r] * (one + s * steep)
@@ -237,7 +236,7 @@ def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
         for j in range(own.count):
             alpha, mu, p = (own.alpha + j * own.step, own.mu + j * own.step, own.p + j * own.step)
             ratio, row, other = ONCE + j, ONCE + TANH * own.count + j, ONCE + SECH * own.count + j
-            for r in range(ROWS):
+            for r in range(columns):
                 t, h, r_bar, d_bar = tape[row, r], tape[other, r], tape[R, r], tape[D, r]
                 inner = h * (r_bar * tape[ratio, r] - two * d_bar * raw[p, r] * t)
                 g_raw[alpha, r] += (
@@ -248,11 +247,11 @@ def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
                 g_raw[p, r] += r_bar * t / raw[alpha, r] + d_bar * h
     for j in range(own.count):
         p = own.p + j * own.step
-        for r in range(ROWS):
+        for r in range(columns):
             tape[along, r] += g_raw[p, r] * raw[p, r]
     factor = number(own.count / (own.reals[1] * own.reals[1]))
     for j in range(own.count):
         alpha, p, by_alpha = own.alpha + j * own.step, own.p + j * own.step, ONCE + own.count + j
-        for r in range(ROWS):
+        for r in range(columns):
             g_raw[alpha, r] *= tape[by_alpha, r]
             g_raw[p, r] = tape[SHRINK, r] * (g_raw[p, r] - raw[p, r] * factor * tape[along, r])

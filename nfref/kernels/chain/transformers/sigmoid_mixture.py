@@ -26,7 +26,6 @@ from nfref.kernels.chain.transformers.root import (
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
-from nfref.kernels.simd.matmul import ROWS
 
 NAF, FLOW_PLUS_PLUS = range(2)  # forms
 
@@ -250,7 +249,7 @@ ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T  # L', f, y'
 
 
 @body
-def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
     raw and tape are as :func:`sigmoids` left them; the tape is used up.
@@ -259,22 +258,22 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
     g, tape = g[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     number = g.dtype.type
     sign = number(-1) if direction == FORWARD else number(1)
-    derivatives(units, raw, tape, g_raw)
+    derivatives(units, raw, tape, g_raw, columns)
     flow_plus_plus, forward = transformer.form == FLOW_PLUS_PLUS, direction == FORWARD
     a, b = place.raw, place.raw + place.step
     if flow_plus_plus and not forward:
-        for r in range(ROWS):
+        for r in range(columns):
             g_raw[b, r] = g[r]
             g[r] *= tape[SCALE, r]
             g_raw[a, r] = (g[r] * tape[VALUE, r] + g_log_det[r]) * tape[BY_SCALE, r]
-    for r in range(ROWS):
+    for r in range(columns):
         log_slope, across, l_bar = tape[LOG_SLOPE, r], tape[ACROSS, r], sign * g_log_det[r]
         solved = -(g[r] + l_bar * across) * exp(-log_slope)
         through = g[r] * tape[BY_PLACE, r] + l_bar * across
         tape[TO_VALUE, r] = solved if forward else g[r]
         g[r] = -solved if forward else through
     if flow_plus_plus and forward:
-        for r in range(ROWS):
+        for r in range(columns):
             g_raw[a, r] = -(g[r] * tape[VALUE, r] + g_log_det[r]) * tape[BY_SCALE, r]
             g[r] *= tape[SCALE, r]
             g_raw[b, r] = -g[r]
@@ -282,7 +281,7 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
         weight, by_raw = units.weight + j * units.step, row_of(units, BY_RAW, j)
         p, q, t = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
-        for r in range(ROWS):
+        for r in range(columns):
             f, l_bar = tape[TO_VALUE, r], sign * g_log_det[r]
             u_bar = f * g_raw[slope, r] + l_bar * g_raw[offset, r]
             x, a_j, l_t = tape[PLACE, r], raw[slope, r], l_bar * tape[t, r]
@@ -298,7 +297,7 @@ def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
 
 
 @body
-def derivatives(units, raw, tape, g_raw):
+def derivatives(units, raw, tape, g_raw, columns):
     """Do step 1.
 
     The derivatives by u_j, of y and of L, go to the rows of g_raw for slopes and offsets; those by
@@ -306,14 +305,14 @@ def derivatives(units, raw, tape, g_raw):
     """
     number = raw.dtype.type
     zero, one = number(0), number(1)
-    for r in range(ROWS):
+    for r in range(columns):
         tape[ACROSS, r] = 0
         tape[BY_PLACE, r] = 0
     for j in range(units.count):
         slope, offset = units.slope + j * units.step, units.offset + j * units.step
         weight = units.weight + j * units.step
         p_row, q_row, t_row = row_of(units, P, j), row_of(units, Q, j), row_of(units, T, j)
-        for r in range(ROWS):
+        for r in range(columns):
             v = argument(units.form, tape[PLACE, r], raw[slope, r], raw[offset, r])
             tail = exp_neg(abs(v))
             most, least = one / (one + tail), tail / (one + tail)

@@ -14,7 +14,6 @@ import numpy as np
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
-from nfref.kernels.simd.matmul import ROWS
 
 # The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
 # heights so far, and SLOPE holds the place.
@@ -270,7 +269,7 @@ def ends_of(total, part, is_last, bound):
 
 
 @body
-def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw):
+def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
@@ -283,7 +282,7 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
     per_w, per_h = number(1 / (1 - bins * min_width)), number(1 / (1 - bins * min_height))
     forward = direction == FORWARD
     sign = -one if forward else one
-    for r in range(ROWS):
+    for r in range(columns):
         a, b, slope = tape[A, r], tape[B, r], tape[SLOPE, r]
         d0, d1 = tape[D0, r], tape[D1, r]
         width, height, k = tape[WIDTH, r], tape[HEIGHT, r], tape[BIN, r]
@@ -317,14 +316,16 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
         # G of step 6 before the bin and in it: of the widths, then of the heights.
         tape[A, r], tape[WIDTH, r] = -a_bar / width, -(a_bar * a + s_bar) / width
         tape[B, r], tape[HEIGHT, r] = f_bar / height, (f_bar * f + s_bar) / height
-    softmax_vjp(bins, raw, place.raw, place.step, per_w, tape, A, WIDTH, g_raw)
-    softmax_vjp(bins, raw, place.raw + bins * place.step, place.step, per_h, tape, B, HEIGHT, g_raw)
+    softmax_vjp(bins, raw, place.raw, place.step, per_w, tape, A, WIDTH, g_raw, columns)
+    softmax_vjp(
+        bins, raw, place.raw + bins * place.step, place.step, per_h, tape, B, HEIGHT, g_raw, columns
+    )
     for j in range(transformer.raw_rows - 2 * bins):
         # The bins on the right and on the left of the knot whose slope is number j.
         right = number(j if circular else j + 1)
         left = number((j + bins - 1) % bins if circular else j)
         row = place.raw + (2 * bins + j) * place.step
-        for r in range(ROWS):
+        for r in range(columns):
             k, d0_bar, d1_bar = tape[BIN, r], tape[D0, r], tape[D1, r]
             g_raw[row, r] = (d0_bar if k == right else zero) + (d1_bar if k == left else zero)
 
@@ -335,25 +336,25 @@ PART_BEFORE, PART, PART_AFTER, AFTER = SUM_W, ABOVE0, ABOVE1, SUM_H
 
 
 @body
-def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, g_raw):
+def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, g_raw, columns):
     """Do step 6: raw_i gets its part times sum_j p_j (G_i - G_j).
 
     The sum subtracts only numbers that differ, so that it is exactly zero if one part is all.
     """
     number = raw.dtype.type
     zero = number(0)
-    for r in range(ROWS):
+    for r in range(columns):
         tape[PART_BEFORE, r] = zero
         tape[PART, r] = zero
         tape[PART_AFTER, r] = zero
     for j in range(bins):
         bin, row = number(j), first + j * step
-        for r in range(ROWS):
+        for r in range(columns):
             k, part = tape[BIN, r], per_part * raw[row, r]
             tape[PART_BEFORE, r] += part if bin < k else zero
             tape[PART, r] += part if bin == k else zero
             tape[PART_AFTER, r] += part if bin > k else zero
-    for r in range(ROWS):
+    for r in range(columns):
         before, within = tape[before_row, r], tape[within_row, r]
         left, part, right = tape[PART_BEFORE, r], tape[PART, r], tape[PART_AFTER, r]
         tape[before_row, r] = part * (before - within) + right * before
@@ -361,7 +362,7 @@ def softmax_vjp(bins, raw, first, step, per_part, tape, before_row, within_row, 
         tape[AFTER, r] = -(left * before + part * within)
     for j in range(bins):
         bin, row = number(j), first + j * step
-        for r in range(ROWS):
+        for r in range(columns):
             k, before = tape[BIN, r], tape[before_row, r]
             within, after = tape[within_row, r], tape[AFTER, r]
             here = within if bin == k else after
