@@ -37,11 +37,11 @@ LONGER, FASTER, FASTER_ROWS = 3.0, 4, range(250, 1250)
 # An epoch of all rows has up to twice as many steps as one of the training rows. Beyond this ratio,
 # that of five folds, fewer epochs follow, so that the steps do not grow.
 MOST_GROWTH = 1.25
-# A batch has 64 rows below FEW, then 128, then 256 or 512 if an epoch has more than 50 steps. With
-# 2,000 to 3,000 training rows of four tables, 128 rows and networks that grow smoothly gained up to
-# 0.36 nats over 256 rows, in 0.6 to 1.06 of the seconds. 64 rows gained up to 0.5 nats more, but
-# took a third more seconds.
-FEW, BATCHES, EPOCH_STEPS = 2000, (128, 256, 512), 50
+# Rows of a batch: the first number if an epoch has few enough steps of it (FlowKind.steps), else
+# the second. With 17,000 rows of two tables, 128 gained 0.05 and 0.18 nats over 512 in 0.66 and 0.5
+# of the seconds, since fewer epochs are needed; 64 gained nothing more. With 9,000 rows of three,
+# 64 gained 0.02, 0.05 and 0.44 over 128 in 0.8 to 1.06 of the seconds.
+BATCHES = 64, 128
 LEAST_PATIENCE = 6  # epochs: scores of fewer vary by chance, however many steps they have
 
 
@@ -70,18 +70,17 @@ def _density_for(kind, training, rng):
     return density_of(kind, len(training), training.u.shape[1], context_dim, rng)
 
 
-def batch_size_for(rows: int) -> int:
+def batch_size_for(kind: FlowKind, rows: int) -> int:
     """Return the rows of a step for this number of training rows."""
-    if rows < FEW:
-        return 64
-    return next((size for size in BATCHES if rows <= EPOCH_STEPS * size), BATCHES[-1])
+    small, large = BATCHES
+    return small if rows <= kind.steps * small else large
 
 
 def first_parameters(kind: FlowKind, training: UnitRows, plan: Plan) -> FirstParameters:
     """Return what a training of this kind would start from, for the compiler."""
     density, count = _density_for(kind, training, np.random.default_rng(0)), len(training)
     params = density.init(np.random.default_rng(0))
-    step = math.ceil(count / math.ceil(count / (plan.batch_size or batch_size_for(count))))
+    step = math.ceil(count / math.ceil(count / (plan.batch_size or batch_size_for(kind, count))))
     vector, unflatten = trees.flatten(trees.cast(params, np.dtype(plan.dtype or "float32")))
     return FirstParameters(density, vector, unflatten, step)
 
@@ -158,7 +157,7 @@ class _Training:
         self.callback, self.state, self.last = callback, resume, None
         self.ends: list[float] = []
         self.density = _density_for(kind, fold.training, rng)
-        self.batch_size = plan.batch_size or batch_size_for(len(fold.training))
+        self.batch_size = plan.batch_size or batch_size_for(kind, len(fold.training))
         in_bag = fold.of > 1 and kind.objective is None
         rows = len(fold.training), len(fold.training) + len(fold.held_out)
         faster = in_bag and rows[1] in FASTER_ROWS
