@@ -170,6 +170,8 @@ class Interrupted:
 
     def __init__(self, at=0):
         self.at, self.calls, self.candidates, self.first = at, 0, 0, None
+        # A shell makes its background jobs ignore SIGINT.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.setprofile(self)
         try:
             self.status = main(["fit", "few.csv", *QUICK, *REAL, "--out", "m.npz"])
@@ -177,6 +179,7 @@ class Interrupted:
             self.status = 130
         finally:
             sys.setprofile(None)
+            signal.signal(signal.SIGINT, before)
 
     def __call__(self, frame, event, argument):
         if event == "call":
