@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -491,13 +492,19 @@ def test_no_link_within_the_site_is_dead(site):
     pages = {path: Links(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     assert len(pages) > 150
     dead = []
+
+    @cache  # the pages of a folder have most links in common
+    def destination(folder, place):
+        there = (folder / unquote(place)).resolve()
+        return there, there.is_file()
+
     for path, page in pages.items():
         for target in page.targets:
             parts = urlsplit(target)
             if parts.scheme or parts.netloc:
                 continue
-            there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not there.is_file():
+            there, is_file = destination(path.parent, parts.path) if parts.path else (path, True)
+            if not is_file:
                 dead.append((path.relative_to(site).as_posix(), target))
             elif there in pages and unquote(parts.fragment) not in pages[there].places:
                 dead.append((path.relative_to(site).as_posix(), target))
