@@ -7,12 +7,20 @@ rows in larger arrays (..., ROWS), because to slice them costs as much as the ar
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.chain.transformers.additive import shift, shift_vjp
 from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
 from nfref.kernels.chain.transformers.monotone_integral import integral, integral_vjp
 from nfref.kernels.chain.transformers.sigmoid_mixture import sigmoids, sigmoids_vjp
-from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
+from nfref.kernels.chain.transformers.spline import (
+    BOUND,
+    BOUNDS_ON_TAPE,
+    LINEAR_EACH,
+    rational_quadratic,
+    rational_quadratic_vjp,
+)
 from nfref.kernels.jit import body
+from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
 ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
 OPERANDS = 4  # of a transformer, among those of an instruction
@@ -26,10 +34,77 @@ Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
 # coordinate, and it is 1.
 Place = namedtuple("Place", "u raw step tape")
 
+# The places of several coordinates: the raw rows of neighbours are ``apart`` rows apart.
+Places = namedtuple("Places", "coordinates apart step")
+
 
 @body
 def decode(code, at, reals):
     return Transformer(code[at], code[at + 1], code[at + 2], code[at + 3], reals)
+
+
+@body
+def place_of(places, c, transformer):
+    """Return the place of coordinate number c."""
+    return Place(places.coordinates[c], c * places.apart, places.step, c * transformer.tape_rows)
+
+
+@body
+def transform_all(
+    transformer, direction, storage, raw_at, places, first, end, block, splines, mixtures
+):
+    """Apply the transformer to coordinates ``first`` to ``end`` of places.
+
+    The outputs of the network stand at tape[raw_at].
+    """
+    kinds = splines, mixtures
+    if storage.columns == 1:
+        transform_row(transformer, direction, storage, raw_at, places, first, end, block, *kinds)
+        return
+    u, log_det, columns = block.u, block.log_det, storage.columns
+    raw = units_of(storage.tape, raw_at, len(places.coordinates) * transformer.raw_rows)
+    extras_at, extra = raw_at + raw.size, transformer.tape_rows
+    extras = units_of(storage.tape, extras_at, len(places.coordinates) * extra)
+    for c in range(first, end):
+        place = place_of(places, c, transformer)
+        transform(transformer, direction, u, raw, extras, place, log_det, columns, *kinds)
+
+
+@body
+def transform_row(
+    transformer, direction, storage, raw_at, places, first, end, block, splines, mixtures
+):
+    """Apply :func:`transform_all` to a single row.
+
+    Its coordinates go side by side, each in the column of another row: so they fill the registers.
+    """
+    u, log_det, coordinates = block.u, block.log_det, places.coordinates
+    raw_rows, tape_rows, kinds = transformer.raw_rows, transformer.tape_rows, (splines, mixtures)
+    outputs = storage.tape[raw_at : raw_at + len(coordinates) * raw_rows]
+    raw = units_of(storage.tape, raw_at + len(outputs), raw_rows)
+    extras = units_of(storage.tape, raw_at + len(outputs) + raw.size, tape_rows)
+    each = transformer.opcode == SPLINE and transformer.form == LINEAR_EACH
+    form = BOUNDS_ON_TAPE if each else transformer.form
+    kind = Transformer(transformer.opcode, raw_rows, tape_rows, form, transformer.reals)
+    for c in range(first, end, ROWS):
+        row, total, some = coordinates[c], log_det[0], min(ROWS, end - c)
+        columns = 1 if some == 1 else -(-some // COLUMNS) * COLUMNS
+        for r in range(columns):
+            coordinate = coordinates[c + min(r, some - 1)]
+            u[row, r] = u[coordinate, 0]
+            log_det[r] = 0
+            if each:
+                extras[BOUND, r] = transformer.reals[3 + coordinate]
+        for p in range(raw_rows):
+            at = c * places.apart + p * places.step
+            for r in range(columns):
+                raw[p, r] = outputs[at + min(r, some - 1) * places.apart]
+        place = Place(row, 0, 1, 0)
+        transform(kind, direction, u, raw, extras, place, log_det, columns, *kinds)
+        for k in range(some):
+            u[coordinates[c + k], 0] = u[row, k]
+            total += log_det[k]
+        log_det[0] = total
 
 
 @body
