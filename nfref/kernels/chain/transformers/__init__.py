@@ -55,56 +55,47 @@ def transform_all(
 ):
     """Apply the transformer to coordinates ``first`` to ``end`` of places.
 
-    The outputs of the network stand at tape[raw_at].
+    The outputs of the network stand at tape[raw_at]. Coordinates of a single row go side by side,
+    each in the column of another row: so they fill the registers.
     """
-    kinds = splines, mixtures
-    if storage.columns == 1:
-        transform_row(transformer, direction, storage, raw_at, places, first, end, block, *kinds)
-        return
-    u, log_det, columns = block.u, block.log_det, storage.columns
-    raw = units_of(storage.tape, raw_at, len(places.coordinates) * transformer.raw_rows)
-    extras_at, extra = raw_at + raw.size, transformer.tape_rows
-    extras = units_of(storage.tape, extras_at, len(places.coordinates) * extra)
-    for c in range(first, end):
-        place = place_of(places, c, transformer)
-        transform(transformer, direction, u, raw, extras, place, log_det, columns, *kinds)
+    u, log_det, columns, alone = block.u, block.log_det, storage.columns, storage.columns == 1
+    raw_rows, tape_rows, total = transformer.raw_rows, transformer.tape_rows, log_det[0]
+    outputs = storage.tape[raw_at : raw_at + len(places.coordinates) * raw_rows]
+    at, count = (raw_at + len(outputs), 1) if alone else (raw_at, len(places.coordinates))
+    raw = units_of(storage.tape, at, count * raw_rows)
+    extras = units_of(storage.tape, at + raw.size, count * tape_rows)
+    each = alone and transformer.opcode == SPLINE and transformer.form == LINEAR_EACH
+    form = BOUNDS_ON_TAPE if each else transformer.form
+    kind = Transformer(transformer.opcode, raw_rows, tape_rows, form, transformer.reals)
+    for c in range(first, end, ROWS if alone else 1):
+        place, some = place_of(places, c, transformer), min(ROWS, end - c)
+        if alone:
+            place = Place(place.u, 0, 1, 0)
+            columns = 1 if some == 1 else -(-some // COLUMNS) * COLUMNS
+            line_up(kind, outputs, places, c, some, columns, block, raw, extras)
+        transform(kind, direction, u, raw, extras, place, log_det, columns, splines, mixtures)
+        if alone:
+            for k in range(some):
+                u[places.coordinates[c + k], 0] = u[place.u, k]
+                total += log_det[k]
+    if alone:
+        log_det[0] = total
 
 
 @body
-def transform_row(
-    transformer, direction, storage, raw_at, places, first, end, block, splines, mixtures
-):
-    """Apply :func:`transform_all` to a single row.
-
-    Its coordinates go side by side, each in the column of another row: so they fill the registers.
-    """
-    u, log_det, coordinates = block.u, block.log_det, places.coordinates
-    raw_rows, tape_rows, kinds = transformer.raw_rows, transformer.tape_rows, (splines, mixtures)
-    outputs = storage.tape[raw_at : raw_at + len(coordinates) * raw_rows]
-    raw = units_of(storage.tape, raw_at + len(outputs), raw_rows)
-    extras = units_of(storage.tape, raw_at + len(outputs) + raw.size, tape_rows)
-    each = transformer.opcode == SPLINE and transformer.form == LINEAR_EACH
-    form = BOUNDS_ON_TAPE if each else transformer.form
-    kind = Transformer(transformer.opcode, raw_rows, tape_rows, form, transformer.reals)
-    for c in range(first, end, ROWS):
-        row, total, some = coordinates[c], log_det[0], min(ROWS, end - c)
-        columns = 1 if some == 1 else -(-some // COLUMNS) * COLUMNS
+def line_up(kind, outputs, places, c, some, columns, block, raw, extras):
+    """Put ``some`` coordinates of a row side by side, the last one also beyond their number."""
+    coordinates = places.coordinates
+    for r in range(columns):
+        coordinate = coordinates[c + min(r, some - 1)]
+        block.u[coordinates[c], r] = block.u[coordinate, 0]
+        block.log_det[r] = 0
+        if kind.opcode == SPLINE and kind.form == BOUNDS_ON_TAPE:
+            extras[BOUND, r] = kind.reals[3 + coordinate]
+    for p in range(kind.raw_rows):
+        at = c * places.apart + p * places.step
         for r in range(columns):
-            coordinate = coordinates[c + min(r, some - 1)]
-            u[row, r] = u[coordinate, 0]
-            log_det[r] = 0
-            if each:
-                extras[BOUND, r] = transformer.reals[3 + coordinate]
-        for p in range(raw_rows):
-            at = c * places.apart + p * places.step
-            for r in range(columns):
-                raw[p, r] = outputs[at + min(r, some - 1) * places.apart]
-        place = Place(row, 0, 1, 0)
-        transform(kind, direction, u, raw, extras, place, log_det, columns, *kinds)
-        for k in range(some):
-            u[coordinates[c + k], 0] = u[row, k]
-            total += log_det[k]
-        log_det[0] = total
+            raw[p, r] = outputs[at + min(r, some - 1) * places.apart]
 
 
 @body
