@@ -46,7 +46,7 @@ LANES = 16  # of the longest vectors; others leave some numbers out
 def everything(a, b, lanes, column, products, vectors, numbers):
     """Compute products of the numbers of a and b, vectors of them, and their functions."""
     times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 0)
-    times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, SIZE, ROWS, 0, 1)
+    times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, SIZE, 1, 0, 1)
     times(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 2 * SIZE, ROWS, 1, 48)
     times_transposed(a, 1, FAN_OUT, FAN_IN, FAN_OUT, b, 0, products, 3 * SIZE, 1)
     add_outer(a, 0, FAN_IN, b, 0, FAN_OUT, products, 4 * SIZE, FAN_OUT)

@@ -13,6 +13,7 @@ from nfref.kernels.chain import program as programs
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import OPTIONAL
 from nfref.kernels.chain.program import Program, pieces_of
+from nfref.kernels.chain.transformers.spline import TAPE_ROWS
 from nfref.kernels.simd import small_matrices
 from nfref.runtime import params as trees
 from nfref.runtime.small_matrices import log_abs_det
@@ -58,6 +59,8 @@ FLOWS = {
     "MADE, random degrees": nfref.MADE(
         4, (9, 70), order=(2, 0, 1, 3), degrees="random", context_dim=1
     ),
+    # A single row puts its coordinates side by side, as many as a block has columns.
+    "RealNVP, 300 coordinates": nfref.RealNVP(300, layers=1, hidden=()),
     "NSF, a bound each": nfref.NSF(3, 2, (6,), 4, context_dim=1, bound=(0.7, 1.5, 4.0)),
     "Planar": nfref.Planar(3, layers=4),
     "Radial, Sylvester": nfref.Chain(
@@ -307,6 +310,15 @@ def test_rows_alone_have_the_bits_that_they_have_among_others(name, dtype):
             alone = execute.value_and_finite(program, theta, x[:n], context[:n], 1)[0]
             for one, other in zip(alone, among_others, strict=True):
                 assert np.array_equal(one, other[:n])
+
+
+def test_a_coordinate_may_have_more_outputs_than_a_block_has_columns(monkeypatch):
+    flow = nfref.Coupling((True, False), RationalQuadratic(bins=60), hidden=())
+    monkeypatch.setitem(FLOWS, "of one coordinate", flow)
+    test_rows_alone_have_the_bits_that_they_have_among_others("of one coordinate", np.float64)
+    outputs, columns = flow.transformer.size, execute.ROWS
+    row = 1 + outputs + (outputs + TAPE_ROWS) * columns
+    assert outputs > columns and instruction_of(flow, -1).tape * columns >= row
 
 
 @pytest.mark.parametrize("name, dtype", cases(FLOWS))

@@ -18,8 +18,8 @@ AT, APART = 3, 5  # where a part of a weight begins, and what stands between its
 
 
 @kernel
-def multiplied(weight, stride, fan_in, fan_out, h, out, columns, keep):
-    times(weight, AT, stride, fan_in, fan_out, h, 0, out, 0, ROWS, keep, columns)
+def multiplied(weight, stride, fan_in, fan_out, h, out, width, columns, keep):
+    times(weight, AT, stride, fan_in, fan_out, h, 0, out, 0, width, keep, columns)
 
 
 def problem(fan_in, fan_out, dtype, draw):
@@ -32,11 +32,13 @@ def problem(fan_in, fan_out, dtype, draw):
 
 
 def product_of(flat, h, before, columns, keep):
-    fan_in, fan_out = len(h), len(before)
-    out = np.full_like(before, np.nan)
+    width = 1 if columns == 1 else ROWS  # the features of a single row stand side by side
+    h, (fan_in, fan_out) = np.ascontiguousarray(h[:, :width]), (len(h), len(before))
+    out = np.full((fan_out, width), np.nan, before.dtype)
     out[:, :columns] = before[:, :columns] if keep else np.nan
+    stride, to = fan_out + APART, out.reshape(-1)
     ensure_compiled(out.dtype)
-    multiplied(flat, fan_out + APART, fan_in, fan_out, h.ravel(), out.reshape(-1), columns, keep)
+    multiplied(flat, stride, fan_in, fan_out, h.ravel(), to, width, columns, keep)
     return out
 
 

@@ -21,5 +21,5 @@ Cotangents = namedtuple("Cotangents", "u context log_det theta")
 # The numbers of an instruction: parameters from theta[at] on, tape[tape_at] on. ``slopes`` holds
 # those of tanh, at the places of their values on the tape; its length is 0 if no derivative is
 # taken. The first ``columns`` of the ROWS, one or a multiple of sixteen, hold all rows; layers with
-# networks skip the others.
+# networks skip the others, or, of a single row, hold other coordinates there.
 Storage = namedtuple("Storage", "theta at tape tape_at slopes columns")

@@ -26,6 +26,15 @@ def units_of(flat, at, units):
     return matrix_of(flat, at, units, ROWS)
 
 
+def rows_of(units, first, count):
+    """Return a view of ``count`` of the units (..., ROWS), from ``first`` on.
+
+    Unlike a slice it tells the compiler how far its rows are apart. So loops need not check at run
+    time whether one row overlaps another, which costs more than a loop over few columns.
+    """
+    return units[first : first + count]
+
+
 def _signature(flat, *places):
     return types.Array(flat.dtype, 2, "C")(flat, *[types.intp] * len(places))
 
@@ -45,6 +54,15 @@ def _units_of(context, builder, signature, arguments):
     return _matrix_of(context, builder, signature, [*arguments, cgutils.intp_t(ROWS)])
 
 
+@emits(rows_of, lambda units, first, count: _signature(units, first, count))
+def _rows_of(context, builder, signature, arguments):
+    units, first, count = arguments
+    numbers = context.make_array(signature.args[0])(context, builder, units)
+    columns = cgutils.intp_t(ROWS)
+    place = builder.gep(numbers.data, [builder.mul(first, columns)])
+    return matrix(context, builder, signature.return_type, place, count, columns)
+
+
 @body
 def clear(units):
     for j in range(len(units)):
@@ -58,17 +76,17 @@ def clear_row(units, j):
 
 
 @body
-def copy_row(source, i, target, j):
-    """Set target[j] = source[i]."""
-    for r in range(ROWS):
+def copy_row(source, i, target, j, columns=ROWS):
+    """Set target[j] = source[i], in the first columns."""
+    for r in range(columns):
         target[j, r] = source[i, r]
 
 
 @body
-def copy_rows(count, source, i, target, j):
+def copy_rows(count, source, i, target, j, columns=ROWS):
     """Copy ``count`` units of source, from i on, to those of target, from j on."""
     for k in range(count):
-        copy_row(source, i + k, target, j + k)
+        copy_row(source, i + k, target, j + k, columns)
 
 
 @body

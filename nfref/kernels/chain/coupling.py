@@ -7,9 +7,23 @@ these, which belong to the transformer.
 
 from collections import namedtuple
 
-from nfref.kernels.chain.block_rows import add_row, add_rows, copy_row, copy_rows, units_of
-from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.block_rows import (
+    add_row,
+    add_rows,
+    copy_row,
+    copy_rows,
+    matrix_of,
+    units_of,
+)
+from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before, width_of
+from nfref.kernels.chain.transformers import (
+    OPERANDS,
+    Places,
+    decode,
+    place_of,
+    transform_all,
+    transform_vjp,
+)
 from nfref.kernels.jit import body
 from nfref.kernels.simd.matmul import ROWS
 
@@ -45,20 +59,17 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     splines, mixtures : True, or None where no transformer is one
     """
     widths, stay, change = operands.widths, operands.stay, operands.change
-    tape, u = storage.tape, block.u
-    seen = units_of(tape, storage.tape_at, widths[0])
+    u, columns = block.u, storage.columns
+    width = width_of(columns)
+    seen = matrix_of(storage.tape, storage.tape_at, widths[0], width)
     for k in range(len(stay)):
-        copy_row(u, stay[k], seen, k)
-    copy_rows(widths[0] - len(stay), block.context, 0, seen, len(stay))
+        copy_row(u, stay[k], seen, k, columns)
+    copy_rows(widths[0] - len(stay), block.context, 0, seen, len(stay), columns)
     mlp(widths, operands.activation, storage)
-    raw_at = storage.tape_at + rows_before(widths, len(widths) - 1)
-    raw = units_of(tape, raw_at, widths[-1])
-    transformer, n, log_det = operands.transformer, len(change), block.log_det
-    extra = transformer.tape_rows
-    extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
-    for c in range(n):
-        row, columns = Place(change[c], c, n, c * extra), storage.columns
-        transform(transformer, direction, u, raw, extras, row, log_det, columns, splines, mixtures)
+    raw_at = storage.tape_at + rows_before(widths, len(widths) - 1, width)
+    transformer, n, kinds = operands.transformer, len(change), (splines, mixtures)
+    places = Places(change, 1, n)
+    transform_all(transformer, direction, storage, raw_at, places, 0, n, block, *kinds)
 
 
 @body
@@ -77,8 +88,9 @@ def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mix
     transformer, n, g_log_det = operands.transformer, len(change), cotangents.log_det
     extra, columns = transformer.tape_rows, storage.columns
     extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
+    places = Places(change, 1, n)
     for c in range(n):
-        row = Place(change[c], c, n, c * extra)
+        row = place_of(places, c, transformer)
         transform_vjp(
             transformer,
             direction,

@@ -25,10 +25,18 @@ from nfref.kernels.chain.block_rows import (
     add_rows,
     copy_row,
     copy_rows,
+    matrix_of,
     units_of,
 )
-from nfref.kernels.chain.network import activate, activate_vjp, add_bias, rows_before
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.network import IDENTITY, activate, activate_vjp, rows_before, width_of
+from nfref.kernels.chain.transformers import (
+    OPERANDS,
+    Places,
+    decode,
+    place_of,
+    transform_all,
+    transform_vjp,
+)
 from nfref.kernels.jit import body
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -104,10 +112,10 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
 
     keep : 1 to add to the present sums, 0 to overwrite them
     """
-    widths, tape = net.widths, storage.tape
+    widths, tape, width = net.widths, storage.tape, width_of(storage.columns)
     first, units = units_in(net, layer, group, end)
     weight = storage.at + weight_at(widths, layer) + first + known * widths[layer]
-    below = storage.tape_at + rows_before(widths, layer - 1)
+    below = storage.tape_at + rows_before(widths, layer - 1, width)
     times(
         storage.theta,
         weight,
@@ -115,10 +123,10 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
         seen - known,
         units,
         tape,
-        below + known * ROWS,
+        below + known * width,
         tape,
-        below + (widths[layer - 1] + first) * ROWS,
-        ROWS,
+        below + (widths[layer - 1] + first) * width,
+        width,
         keep,
         storage.columns,
     )
@@ -130,7 +138,7 @@ def group_forward(net, storage, layer, group, start):
 
     The sums already contain the part before the group ``start``, unless that is 0.
     """
-    widths = net.widths
+    widths, width = net.widths, width_of(storage.columns)
     first, units = units_in(net, layer, group, group + 1)
     if units == 0:
         return
@@ -139,11 +147,9 @@ def group_forward(net, storage, layer, group, start):
         net, storage, layer, group, group + 1, known, units_seen(net, layer, group), min(start, 1)
     )
     bias = storage.at + weight_at(widths, layer) + widths[layer - 1] * widths[layer] + first
-    out = storage.tape_at + rows_before(widths, layer) + first * ROWS
-    if layer == len(widths) - 1:
-        add_bias(storage.theta, bias, units, storage.tape, out, storage.columns)
-    else:
-        activate(net.activation, bias, units, storage, out, storage.columns)
+    out = storage.tape_at + rows_before(widths, layer, width) + first * width
+    activation = net.activation if layer < len(widths) - 1 else IDENTITY
+    activate(activation, bias, units, storage, out, storage.columns)
 
 
 @body
@@ -199,19 +205,17 @@ def made(direction, operands, storage, block, kinds):
     kinds : of ``transform``: True, or None, for splines and mixtures
     """
     net, order, sequential, u = operands.net, operands.order, operands.sequential, block.u
-    widths, ends = net.widths, net.group_ends
-    last = len(widths) - 1
+    widths, ends, columns = net.widths, net.group_ends, storage.columns
+    last, width = len(widths) - 1, width_of(columns)
     groups = ends.shape[1] - 1
     n_context = n_context_of(net)
-    seen = units_of(storage.tape, storage.tape_at, widths[0])
-    copy_rows(n_context, block.context, 0, seen, 0)
+    seen = matrix_of(storage.tape, storage.tape_at, widths[0], width)
+    copy_rows(n_context, block.context, 0, seen, 0, columns)
     for k in range(len(order)):
-        copy_row(u, order[k], seen, n_context + k)
-    raw_at = storage.tape_at + rows_before(widths, last)
-    raw = units_of(storage.tape, raw_at, widths[-1])
-    transformer, log_det = operands.transformer, block.log_det
-    size, extra = transformer.raw_rows, transformer.tape_rows
-    extras = units_of(storage.tape, raw_at + widths[-1] * ROWS, len(order) * extra)
+        copy_row(u, order[k], seen, n_context + k, columns)
+    raw_at = storage.tape_at + rows_before(widths, last, width)
+    transformer = operands.transformer
+    places = Places(order, transformer.raw_rows, 1)
     for step in range(groups * last):
         layer, group = (
             (step % last, step // last) if sequential else (step // groups, step % groups)
@@ -223,12 +227,14 @@ def made(direction, operands, storage, block, kinds):
         group_forward(net, storage, layer + 1, group, start)
         if layer + 1 < last:
             continue
-        # The outputs of this group stand: its coordinates can be transformed.
-        for place in range(ends[0, group], ends[0, group + 1]):
-            row, columns = Place(order[place], place * size, 1, place * extra), storage.columns
-            transform(transformer, direction, u, raw, extras, row, log_det, columns, *kinds)
-            if sequential:
-                copy_row(u, order[place], seen, n_context + place)
+        # The outputs of this group stand: its coordinates can be transformed. Those of a single row
+        # wait for the last one, to go side by side.
+        first, end = ends[0, group], ends[0, group + 1]
+        if columns == 1 and not sequential:
+            first, end = 0, end if group == groups - 1 else 0
+        transform_all(transformer, direction, storage, raw_at, places, first, end, block, *kinds)
+        for place in range(first, end if sequential else first):
+            copy_row(u, order[place], seen, n_context + place, columns)
 
 
 @body
@@ -250,7 +256,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
     raw = units_of(storage.tape, storage.tape_at + raw_at, widths[-1])
     g_raw = units_of(g_tape, raw_at, widths[-1])
     transformer, g_log_det = operands.transformer, cotangents.log_det
-    size, extra = transformer.raw_rows, transformer.tape_rows
+    places, extra = Places(order, transformer.raw_rows, 1), transformer.tape_rows
     extras = units_of(
         storage.tape, storage.tape_at + raw_at + widths[-1] * ROWS, len(order) * extra
     )
@@ -264,7 +270,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
         first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
             for place in range(first, end):
-                row = Place(order[place], place * size, 1, place * extra)
+                row = place_of(places, place, transformer)
                 transform_vjp(
                     transformer, direction, g, g_log_det, raw, extras, row, g_raw, columns, *kinds
                 )

@@ -1,7 +1,8 @@
 """A plain network on a block of rows: :func:`nfref.networks.mlp.mlp` and its derivative.
 
-Everything is flat arrays with offsets; see ``products`` for the layout. Weights and biases
-follow each other layer by layer in ``theta``, and in ``g_theta`` their gradients do.
+Everything is flat arrays with offsets; see ``matmul`` for the layout. Weights and biases follow
+each other layer by layer in ``theta``, and in ``g_theta`` their gradients do. The units of a single
+row stand side by side: apart, they would share few sets of a cache, and fill no register.
 """
 
 from nfref.kernels.chain.block_rows import add_row_sums, matrix_of, units_of
@@ -9,27 +10,58 @@ from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import one_minus_exp_neg, softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
-RELU, TANH, SOFTPLUS = 0, 1, 2
+RELU, TANH, SOFTPLUS, IDENTITY = range(4)
 ACTIVATIONS = {"relu": RELU, "tanh": TANH, "softplus": SOFTPLUS}
 
 
 @body
-def add_bias(theta, at, units, h, h_at, columns=ROWS, width=ROWS):
-    """Add the bias to the first ``columns`` of h (units, width)."""
+def width_of(columns):
+    """Return how far units are apart on the tape."""
+    return 1 if columns == 1 else ROWS
+
+
+@body
+def add_bias(theta, at, units, h, h_at, width=ROWS):
+    """Add the bias to h (units, width)."""
     h = matrix_of(h, h_at, units, width)
     bias = theta[at : at + units]
     for j in range(units):
-        for r in range(columns):
+        for r in range(width):
             h[j, r] += bias[j]
+
+
+@body
+def activate_row(activation, bias, h):
+    """Compute h = a(h + bias) for the units of a single row."""
+    zero = h.dtype.type(0)
+    for j in range(len(bias)):
+        h[j] += bias[j]
+    if activation == RELU:
+        for j in range(len(bias)):
+            h[j] = zero if h[j] < zero else h[j]  # so that a NaN stays one
+    elif activation == TANH:
+        for j in range(len(bias)):
+            h[j] = tanh(h[j])
+    elif activation == SOFTPLUS:
+        for j in range(len(bias)):
+            h[j] = softplus(h[j])
 
 
 @body
 def activate(activation, at, units, storage, h_at, columns):
     """Compute h = a(h + bias) on the tape, in the first columns; the biases start at theta[at]."""
+    if columns == 1:
+        bias, h = storage.theta[at : at + units], storage.tape[h_at : h_at + units]
+        activate_row(activation, bias, h)
+        return
     h = units_of(storage.tape, h_at, units)
     bias = storage.theta[at : at + units]
     zero = h.dtype.type(0)
-    if activation == RELU:
+    if activation == IDENTITY:
+        for j in range(units):
+            for r in range(columns):
+                h[j, r] += bias[j]
+    elif activation == RELU:
         for j in range(units):
             for r in range(columns):
                 a = h[j, r] + bias[j]
@@ -39,9 +71,6 @@ def activate(activation, at, units, storage, h_at, columns):
         for j in range(units):
             for r in range(columns):
                 h[j, r], slopes[j, r] = tanh_and_slope(h[j, r] + bias[j])
-    elif activation == TANH and columns == 1:
-        for j in range(units):  # several units of one row in a register
-            h[j, 0] = tanh(h[j, 0] + bias[j])
     elif activation == TANH:
         for j in range(units):
             for r in range(columns):
@@ -73,11 +102,11 @@ def activate_vjp(activation, units, storage, h_at, g, g_at, columns):
 
 
 @body
-def rows_before(widths, layer):
+def rows_before(widths, layer, width=ROWS):
     """Return the start of the values of ``layer`` (0 is the input), from that of the input."""
     at = 0
     for k in range(layer):
-        at += widths[k] * ROWS
+        at += widths[k] * width
     return at
 
 
@@ -88,16 +117,14 @@ def mlp(widths, activation, storage):
     ``widths`` are the layer widths, input to output.
     """
     theta, at, h, h_at = storage.theta, storage.at, storage.tape, storage.tape_at
-    columns = storage.columns
-    for k in range(len(widths) - 1):
+    columns, last = storage.columns, len(widths) - 2
+    width = width_of(columns)
+    for k in range(last + 1):
         fan_in, fan_out = widths[k], widths[k + 1]
-        out_at = h_at + fan_in * ROWS
-        times(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at, ROWS, 0, columns)
+        out_at = h_at + fan_in * width
+        times(theta, at, fan_out, fan_in, fan_out, h, h_at, h, out_at, width, 0, columns)
         at += fan_in * fan_out
-        if k < len(widths) - 2:
-            activate(activation, at, fan_out, storage, out_at, columns)
-        else:
-            add_bias(theta, at, fan_out, h, out_at, columns)
+        activate(activation if k < last else IDENTITY, at, fan_out, storage, out_at, columns)
         at += fan_out
         h_at = out_at
 

@@ -94,7 +94,7 @@ def dense(own, storage, at, fan_in, fan_out, h, out, keep):
     """Compute out = keep * out + W^T h + b for all tokens, both on the tape."""
     tape, at, width = storage.tape, storage.at + at, own.length * ROWS
     times(storage.theta, at, fan_out, fan_in, fan_out, tape, h, tape, out, width, keep)
-    add_bias(storage.theta, at + fan_in * fan_out, fan_out, tape, out, width, width)
+    add_bias(storage.theta, at + fan_in * fan_out, fan_out, tape, out, width)
 
 
 @body

@@ -2,7 +2,8 @@
 
 The three products that a network layer needs, on flat arrays with offsets. Activations are
 held feature by feature, ``ROWS`` rows of data side by side, so that every loop over rows is
-contiguous and of known length. ``width`` is ``ROWS``, or that times the pixels of an image. A
+contiguous and of known length. ``width`` is ``ROWS``, or that times the pixels of an image; it is 1
+if there is a single row, whose features then stand side by side. A
 weight is (fan_in, fan_out), ``stride`` numbers from row to row, so that a part of it can be
 used where it stands.
 
@@ -44,8 +45,8 @@ def times(
 ):
     """Compute out (fan_out, width) = keep * out + weight^T h, with h (fan_in, width).
 
-    keep is 0 or 1. If ``columns`` is not ROWS, only the first columns, one or a multiple of
-    sixteen, are computed; the others keep their contents.
+    keep is 0 or 1. If ``columns`` is not ROWS, only the first columns, the one of a single row or a
+    multiple of sixteen, are computed; the others keep their contents.
     """
     w, columns = (_part(weight, at, stride, fan_in, fan_out), width if columns == ROWS else columns)
     seen, part = _part(h, h_at, width, fan_in, columns), _part(out, out_at, width, fan_out, columns)
@@ -89,7 +90,7 @@ def _times(
     weight, at, stride, fan_in, fan_out, h, h_at, out, out_at, width=ROWS, keep=0, columns=ROWS
 ):
     w, seen, to = start_at(weight, at), start_at(h, h_at), start_at(out, out_at)
-    if columns == 1:
+    if width == 1:
         _call_column(fan_out, fan_in, w, stride, seen, keep, to)
         return
     some = width if columns == ROWS else columns
@@ -269,51 +270,35 @@ def _vector_of_columns(tall, k, a, a_m, a_k, b, keep, c, width):
         _narrow_tile(k, row, a_m, a_k, b, width, keep, out, width)
 
 
-def _numbers_of_column(vectors, size):
-    """Return a compiled function for the numbers of :func:`column` that these vectors hold."""
-    tile, stack = tile_of(1, vectors, size), stack_of(vectors)
-
-    @body
-    def numbers(count, k, a, a_k, b, keep, c):
-        sums = stack(c)
-        for i in range(count if keep else 0):
-            sums[i] = c[i * ROWS]
-        tile(k, b, 0, ROWS, a, a_k, keep, sums, 0)
-        for i in range(count):
-            c[i * ROWS] = sums[i]
-
-    return numbers
-
-
 _most_numbers, _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
-    _numbers_of_column(*size)
+    tile_of(1, *size)
     for size in ((MOST, BYTES), (VECTORS, BYTES), (1, BYTES), (1, BYTES // 4), (1, 1))
 )
 
 
 @kernel
 def column(m, k, a, a_k, b, keep, c):
-    """Compute the first column of c (m, ROWS) = keep * c + a b; a[m, k] stands at m + k a_k.
+    """Compute c (m,) = keep * c + a b; a[m, k] stands at m + k a_k.
 
-    Vectors hold numbers of one column of a, times one number of b. So no other column is computed.
-    Every sum is taken as in :func:`product`, to the bit.
+    Vectors hold numbers of one column of a, times one number of b. Every sum is taken as in
+    :func:`product`, to the bit.
     """
     lanes, i = lanes_of(c), 0
     while i + MOST * lanes <= m:
-        _most_numbers(MOST * lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        _most_numbers(k, b, 0, 1, start_at(a, i), a_k, keep, start_at(c, i), 0)
         i += MOST * lanes
     while i + VECTORS * lanes <= m:
-        _many_numbers(VECTORS * lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        _many_numbers(k, b, 0, 1, start_at(a, i), a_k, keep, start_at(c, i), 0)
         i += VECTORS * lanes
     while i + lanes <= m:
-        _vector_of_numbers(lanes, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        _vector_of_numbers(k, b, 0, 1, start_at(a, i), a_k, keep, start_at(c, i), 0)
         i += lanes
     few = max(lanes // 4, 1)
     while i + few <= m:
-        _few_numbers(few, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        _few_numbers(k, b, 0, 1, start_at(a, i), a_k, keep, start_at(c, i), 0)
         i += few
     while i < m:
-        _one_number(1, k, start_at(a, i), a_k, b, keep, start_at(c, i * ROWS))
+        _one_number(k, b, 0, 1, start_at(a, i), a_k, keep, start_at(c, i), 0)
         i += 1
 
 

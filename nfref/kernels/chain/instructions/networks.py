@@ -6,6 +6,7 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
+from nfref.kernels.simd.matmul import ROWS
 from nfref.networks.masked import even_degrees
 
 UNITS = 32  # hidden units in one step of a block-triangular weight
@@ -32,6 +33,15 @@ def net_size(widths):
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:]))
 
 
+def tape_rows(widths, transformer, count):
+    """Return the rows of the tape that a network and the transformer of ``count`` numbers fill.
+
+    A single row puts its layers side by side and P + E rows after them (``transform_all``). Where
+    all outputs belong to one number, that takes P / ROWS rows more.
+    """
+    return sum(widths) + transformer.tape_rows * count + transformer.raw_rows // ROWS
+
+
 # Coupling ------------------------------------------------------------------------------------
 
 
@@ -47,7 +57,7 @@ def coupling(flow, direction):
         direction,
         [*transformer.whole, *numbers, *widths, *stay, *change],
         size=net_size(widths),
-        tape=sum(widths) + transformer.tape_rows * len(change),
+        tape=tape_rows(widths, transformer, len(change)),
         scratch=2 * max(widths),
         pack=net_arrays,
         unpack=lambda params, cotangent: net_cotangent(widths, cotangent),
@@ -116,7 +126,7 @@ def made(flow, direction):
         direction,
         [*transformer.whole, *numbers, *widths, *order, *ends.ravel()],
         size=net_size(widths),
-        tape=sum(widths) + transformer.tape_rows * dim,
+        tape=tape_rows(widths, transformer, dim),
         scratch=sum(widths),
         pack=pack,
         unpack=unpack,

@@ -7,12 +7,20 @@ rows in larger arrays (..., ROWS), because to slice them costs as much as the ar
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.chain.transformers.additive import shift, shift_vjp
 from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
 from nfref.kernels.chain.transformers.monotone_integral import integral, integral_vjp
 from nfref.kernels.chain.transformers.sigmoid_mixture import sigmoids, sigmoids_vjp
-from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
+from nfref.kernels.chain.transformers.spline import (
+    BOUND,
+    BOUNDS_ON_TAPE,
+    LINEAR_EACH,
+    rational_quadratic,
+    rational_quadratic_vjp,
+)
 from nfref.kernels.jit import body
+from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
 ADDITIVE, AFFINE, SPLINE, SIGMOIDS, INTEGRAL = range(5)
 OPERANDS = 4  # of a transformer, among those of an instruction
@@ -26,10 +34,68 @@ Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
 # coordinate, and it is 1.
 Place = namedtuple("Place", "u raw step tape")
 
+# The places of several coordinates: the raw rows of neighbours are ``apart`` rows apart.
+Places = namedtuple("Places", "coordinates apart step")
+
 
 @body
 def decode(code, at, reals):
     return Transformer(code[at], code[at + 1], code[at + 2], code[at + 3], reals)
+
+
+@body
+def place_of(places, c, transformer):
+    """Return the place of coordinate number c."""
+    return Place(places.coordinates[c], c * places.apart, places.step, c * transformer.tape_rows)
+
+
+@body
+def transform_all(
+    transformer, direction, storage, raw_at, places, first, end, block, splines, mixtures
+):
+    """Apply the transformer to coordinates ``first`` to ``end`` of places.
+
+    The outputs of the network stand at tape[raw_at]. Coordinates of a single row go side by side,
+    each in the column of another row: so they fill the registers.
+    """
+    u, log_det, columns, alone = block.u, block.log_det, storage.columns, storage.columns == 1
+    raw_rows, tape_rows, total = transformer.raw_rows, transformer.tape_rows, log_det[0]
+    outputs = storage.tape[raw_at : raw_at + len(places.coordinates) * raw_rows]
+    at, count = (raw_at + len(outputs), 1) if alone else (raw_at, len(places.coordinates))
+    raw = units_of(storage.tape, at, count * raw_rows)
+    extras = units_of(storage.tape, at + raw.size, count * tape_rows)
+    each = alone and transformer.opcode == SPLINE and transformer.form == LINEAR_EACH
+    form = BOUNDS_ON_TAPE if each else transformer.form
+    kind = Transformer(transformer.opcode, raw_rows, tape_rows, form, transformer.reals)
+    for c in range(first, end, ROWS if alone else 1):
+        place, some = place_of(places, c, transformer), min(ROWS, end - c)
+        if alone:
+            place = Place(place.u, 0, 1, 0)
+            columns = 1 if some == 1 else -(-some // COLUMNS) * COLUMNS
+            line_up(kind, outputs, places, c, some, columns, block, raw, extras)
+        transform(kind, direction, u, raw, extras, place, log_det, columns, splines, mixtures)
+        if alone:
+            for k in range(some):
+                u[places.coordinates[c + k], 0] = u[place.u, k]
+                total += log_det[k]
+    if alone:
+        log_det[0] = total
+
+
+@body
+def line_up(kind, outputs, places, c, some, columns, block, raw, extras):
+    """Put ``some`` coordinates of a row side by side, the last one also beyond their number."""
+    coordinates = places.coordinates
+    for r in range(columns):
+        coordinate = coordinates[c + min(r, some - 1)]
+        block.u[coordinates[c], r] = block.u[coordinate, 0]
+        block.log_det[r] = 0
+        if kind.opcode == SPLINE and kind.form == BOUNDS_ON_TAPE:
+            extras[BOUND, r] = kind.reals[3 + coordinate]
+    for p in range(kind.raw_rows):
+        at = c * places.apart + p * places.step
+        for r in range(columns):
+            raw[p, r] = outputs[at + min(r, some - 1) * places.apart]
 
 
 @body

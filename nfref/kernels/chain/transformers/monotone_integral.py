@@ -69,7 +69,9 @@ def integral(transformer, direction, u, raw, tape, place, log_det, columns):
     own = integral_of(transformer, place)
     u, tape = u[place.u], tape[place.tape : place.tape + transformer.tape_rows]
     constrain_integral(own, raw, tape, columns)
-    map_of_integral(direction, own, raw, u, tape, log_det, columns)
+    map_of_integral(direction, own, raw, u, tape, columns)
+    for r in range(columns):
+        log_det[r] -= u.dtype.type(direction) * tape[LOG_SLOPE, r]
 
 
 @body

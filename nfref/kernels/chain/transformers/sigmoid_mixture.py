@@ -84,13 +84,15 @@ def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
         for r in range(columns):
             tape[SCALE, r] = exp(-raw[a, r])
             u[r] = (u[r] - raw[b, r]) * tape[SCALE, r]
-            log_det[r] -= raw[a, r]
-    logit_of_mixture(direction, units, raw, u, tape, log_det, columns)
+    logit_of_mixture(direction, units, raw, u, tape, columns)
     if flow_plus_plus and direction != FORWARD:
         for r in range(columns):
             tape[SCALE, r] = exp(raw[a, r])
             u[r] = u[r] * tape[SCALE, r] + raw[b, r]
-            log_det[r] += raw[a, r]
+    number = u.dtype.type
+    for r in range(columns):
+        log_scale = raw[a, r] if flow_plus_plus else number(0)
+        log_det[r] -= number(direction) * (tape[LOG_SLOPE, r] + log_scale)
 
 
 @body

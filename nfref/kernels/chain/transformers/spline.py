@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block_rows import rows_of
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 
@@ -24,10 +25,12 @@ from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 #   A, B         the place in the bin
 #   SLOPE        g'(x), data to latent
 #   ABOVE0, ABOVE1  the slopes at the knots less their minimum
-BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1 = range(12)
-TAPE_ROWS = 12
+#   BOUND        B
+BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1, BOUND = range(13)
+TAPE_ROWS = 13
 
-LINEAR, CIRCULAR, LINEAR_EACH = range(3)  # tails; EACH: a bound for each coordinate
+# Tails. LINEAR_EACH: a bound for each coordinate, which BOUND holds already in the last one.
+LINEAR, CIRCULAR, LINEAR_EACH, BOUNDS_ON_TAPE = range(4)
 
 
 @body
@@ -48,31 +51,35 @@ def settings(transformer, place):
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; the first 2K raw numbers become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer, place)
-    u, tape = u[place.u], tape[place.tape : place.tape + TAPE_ROWS]
+    u, tape, raw = u[place.u], rows_of(tape, place.tape, TAPE_ROWS), rows_of(raw, 0, len(raw))
     number = u.dtype.type
-    bound, min_slope = number(bound), number(min_slope)
+    min_slope = number(min_slope)
+    if transformer.form != BOUNDS_ON_TAPE:
+        for r in range(columns):
+            tape[BOUND, r] = bound
     parts_above(raw, place.raw, place.step, bins, min_width, tape, columns)
     parts_above(raw, place.raw + bins * place.step, place.step, bins, min_height, tape, columns)
     if circular:
         for r in range(columns):
-            tape[SLOPE, r] = clipped(u[r] - whole_turns(u[r], bound), bound)
+            turned = u[r] - whole_turns(u[r], tape[BOUND, r])
+            tape[SLOPE, r] = clipped(turned, tape[BOUND, r])
     else:
         for r in range(columns):
-            tape[SLOPE, r] = u[r] if abs(u[r]) < bound else number(0)
+            tape[SLOPE, r] = u[r] if abs(u[r]) < tape[BOUND, r] else number(0)
     least_width, least_height = number(min_width), number(min_height)
-    find_bin(direction, raw, place, bins, bound, circular, least_width, least_height, tape, columns)
+    find_bin(direction, raw, place, bins, circular, least_width, least_height, tape, columns)
     slopes_at_knots(bins, circular, min_slope, tape, columns)
     if direction == FORWARD:
-        curve_inverse(bins, bound, tape, columns)
+        curve_inverse(bins, tape, columns)
     else:
-        curve(bins, bound, tape, columns)
+        curve(bins, tape, columns)
     # SLOPE holds the value now; the slope replaces it below.
     if circular:
         for r in range(columns):
-            u[r] = tape[SLOPE, r] + whole_turns(u[r], bound)
+            u[r] = tape[SLOPE, r] + whole_turns(u[r], tape[BOUND, r])
     else:
         for r in range(columns):
-            k, value, inside = tape[BIN, r], tape[SLOPE, r], abs(u[r]) < bound
+            k, value, inside = tape[BIN, r], tape[SLOPE, r], abs(u[r]) < tape[BOUND, r]
             tape[BIN, r] = k if inside else number(-1)
             u[r] = value if inside else u[r]
     sign = number(-1) if direction == FORWARD else number(1)
@@ -93,6 +100,7 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
     """Turn D0 and D1 from raw numbers into slopes; those at the ends of a line are 1."""
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
+    tape = rows_of(tape, 0, TAPE_ROWS)
     for r in range(columns):
         tape[ABOVE0, r] = softplus(tape[D0, r] + offset)
         tape[ABOVE1, r] = softplus(tape[D1, r] + offset)
@@ -106,11 +114,12 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
 
 
 @body
-def curve(bins, bound, tape, columns):
+def curve(bins, tape, columns):
     """Compute A, B and, in SLOPE, z from the place x in SLOPE."""
-    last = type(bound)(bins - 1)
+    last = tape.dtype.type(bins - 1)
+    tape = rows_of(tape, 0, TAPE_ROWS)
     for r in range(columns):
-        is_last = tape[BIN, r] == last
+        is_last, bound = tape[BIN, r] == last, tape[BOUND, r]
         x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
         y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
         s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
@@ -121,12 +130,13 @@ def curve(bins, bound, tape, columns):
 
 
 @body
-def curve_inverse(bins, bound, tape, columns):
+def curve_inverse(bins, tape, columns):
     """Compute A, B and, in SLOPE, x from the place z in SLOPE."""
-    number = type(bound)
+    number = tape.dtype.type
     last = number(bins - 1)
+    tape = rows_of(tape, 0, TAPE_ROWS)
     for r in range(columns):
-        is_last = tape[BIN, r] == last
+        is_last, bound = tape[BIN, r] == last, tape[BOUND, r]
         x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
         y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
         s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
@@ -178,6 +188,7 @@ def clipped(v, bound):
 def parts_above(raw, first, step, bins, minimum, tape, columns):
     """Turn K rows into (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
     factor = raw.dtype.type(1 - bins * minimum)
+    tape, raw = rows_of(tape, 0, TAPE_ROWS), rows_of(raw, 0, len(raw))
     for r in range(columns):
         tape[A, r] = raw[first, r]
         tape[B, r] = 0
@@ -197,13 +208,18 @@ def parts_above(raw, first, step, bins, minimum, tape, columns):
 
 
 @body
-def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height, tape, columns):
-    """Fill BIN ... D1 of the tape for the place in SLOPE; D0 and D1 stay raw."""
+def find_bin(direction, raw, place, bins, circular, min_width, min_height, tape, columns):
+    """Fill BIN ... D1 of the tape for the place in SLOPE; D0 and D1 stay raw.
+
+    They are sums of numbers that are 0 in other bins. To keep an old number instead would be a
+    masked store, which some processors without AVX-512 take a dozen cycles for.
+    """
     number = raw.dtype.type
-    one, two = number(1), number(2)
-    for r in range(columns):
-        tape[A, r] = 0
-        tape[B, r] = 0
+    zero, one, two = number(0), number(1), number(2)
+    tape, raw = rows_of(tape, 0, TAPE_ROWS), rows_of(raw, 0, len(raw))
+    for row in range(SLOPE):
+        for r in range(columns):
+            tape[row, r] = 0
     for k in range(bins):
         # raw does not hold the outer slopes of linear tails; any row takes their place.
         left = k if circular else k - 1
@@ -211,28 +227,25 @@ def find_bin(direction, raw, place, bins, bound, circular, min_width, min_height
         w, h = place.raw + k * place.step, place.raw + (bins + k) * place.step
         left = place.raw + (2 * bins + left) * place.step
         right = place.raw + (2 * bins + right) * place.step
-        bin = number(k)
+        last = k == bins - 1
         for r in range(columns):
-            sum_w, sum_h = tape[A, r], tape[B, r]
-            total = sum_h if direction == FORWARD else sum_w
-            before = tape[SLOPE, r] < bound * (two * total - one)
+            before_w, before_h, v = tape[A, r], tape[B, r], tape[SLOPE, r]
+            bound = tape[BOUND, r]
             width, height = min_width + raw[w, r], min_height + raw[h, r]
-            keep(tape, BIN, r, before, bin)
-            keep(tape, SUM_W, r, before, sum_w)
-            keep(tape, SUM_H, r, before, sum_h)
-            keep(tape, WIDTH, r, before, width)
-            keep(tape, HEIGHT, r, before, height)
-            keep(tape, D0, r, before, raw[left, r])
-            keep(tape, D1, r, before, raw[right, r])
-            tape[A, r] = sum_w + width
-            tape[B, r] = sum_h + height
-
-
-@body
-def keep(tape, row, r, old, value):
-    """Keep the old number or take the new one; both are read, which needs no branch."""
-    before = tape[row, r]
-    tape[row, r] = before if old else value
+            sum_w, sum_h = before_w + width, before_h + height
+            before = v < bound * (two * (before_h if direction == FORWARD else before_w) - one)
+            through = v < bound * (two * (sum_h if direction == FORWARD else sum_w) - one)
+            through = through | last
+            here = through & (not before)
+            tape[BIN, r] += zero if through else one
+            tape[SUM_W, r] += zero if through else width
+            tape[SUM_H, r] += zero if through else height
+            tape[WIDTH, r] += width if here else zero
+            tape[HEIGHT, r] += height if here else zero
+            tape[D0, r] += raw[left, r] if here else zero
+            tape[D1, r] += raw[right, r] if here else zero
+            tape[A, r] = sum_w
+            tape[B, r] = sum_h
 
 
 @body
@@ -275,7 +288,8 @@ def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, plac
     raw and tape are as :func:`rational_quadratic` left them; the tape is used up.
     """
     bins, circular, bound, min_width, min_height, _ = settings(transformer, place)
-    g, tape = g[place.u], tape[place.tape : place.tape + TAPE_ROWS]
+    g, tape, raw = g[place.u], rows_of(tape, place.tape, TAPE_ROWS), rows_of(raw, 0, len(raw))
+    g_raw = rows_of(g_raw, 0, len(g_raw))
     number = g.dtype.type
     zero, one, two = number(0), number(1), number(2)
     span = number(2 * bound)
