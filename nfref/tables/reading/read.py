@@ -31,9 +31,10 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     """Read a table of finite numbers.
 
     The delimiter of a text file is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
-    whichever splits the first lines evenly, or that of a first line such as "sep=;". Quotes are
-    respected. A first row that is all numbers is data, and the columns are then called x1 ... xD;
-    any other first row holds the names. A guess is reported by a warning
+    whichever splits the first lines evenly, or that of a first line such as "sep=;". Where it is no
+    comma, numbers may have a decimal comma instead of a point, if the first 200 rows leave no
+    doubt. Quotes are respected. A first row that is all numbers is data, and the columns are then
+    called x1 ... xD; any other first row holds the names. A guess is reported by a warning
     (:func:`nfref.tables.reading.names.find_names`). Text may be compressed by gzip, and may come
     through a pipe. An .npz must hold one array, or only one of two dimensions.
 
@@ -62,14 +63,14 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
 def read_quietly(
     path: PathLike,
     header: str = "auto",
-    texts: Sequence[Any] = (),
+    texts: Sequence[Any] | Callable[..., Any] = (),
     may_be_empty: bool = False,
     keep: Callable[..., Any] | None = None,
 ) -> Table:
     """Read a table without the warning; the table's remark has its text.
 
-    ``texts`` names columns of a text file whose cells are kept as text: see ``Table.labels``. With
-    ``may_be_empty`` cells may be empty, and are NaN then. ``keep`` is as for
+    ``texts`` names columns whose cells are kept as text: see ``Table.labels``. With
+    ``may_be_empty`` cells may be empty, and are NaN then. ``texts`` and ``keep`` are as for
     :func:`nfref.tables.reading.batches`.
     """
     path = os.fspath(path)
@@ -80,7 +81,7 @@ def read_quietly(
 def tables_of(
     path: str,
     header: str,
-    texts: Sequence[Any],
+    texts: Sequence[Any] | Callable[..., Any],
     may_be_empty: bool,
     keep: Callable[..., Any] | None,
     rows: int | Callable[[int], int],
@@ -239,7 +240,7 @@ def only(table: Table, keep: Callable[..., Any] | None) -> Table:
 
 def parquet_tables(
     path: str,
-    texts: Sequence[str],
+    texts: Sequence[Any] | Callable[..., Any],
     rows: int | Callable[..., Any],
     keep: Callable[..., Any] | None = None,
 ) -> Iterator[Table]:
@@ -248,9 +249,10 @@ def parquet_tables(
     Parameters
     ----------
     path : str
-    texts : sequence of str
-        Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` stands for
-        columns of text, truth values and dictionaries.
+    texts : sequence of str, or callable
+        Names of columns whose cells are text, or ``texts(columns, True)`` that gives them; see
+        ``Table.labels``, which grow. ``...`` stands for columns of text, truth values and
+        dictionaries.
     rows : int or callable
         Rows in a table; a function of the number of columns.
     keep : callable, optional
@@ -280,6 +282,8 @@ def parquet_tables(
                 found = dict(zip(columns, zip(kept, fields)))
                 columns = tuple(keep(columns, True))
                 kept, fields = zip(*(found[name] for name in columns))
+            if callable(texts):
+                texts = texts(columns, True)
             if ... in texts:
                 pairs = zip(columns, fields)
                 texts = [name for name, field in pairs if name in texts or _are_labels(field.type)]
