@@ -78,7 +78,7 @@ def rows_for(
     were guessed and how many rows were left out.
     """
     of_table = isinstance(model.density, TableDensity)
-    texts = column_matching.texts_of(model)
+    texts = column_matching.texts_for(model, (weights,))
     keep = column_matching.known_to(model, (weights,))
     data, weight = load(name, header, texts, of_table, keep).weighed(weights)
     values, sure = column_matching.for_model(data, model)

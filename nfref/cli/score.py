@@ -259,7 +259,7 @@ def tables_for(
     model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
 ) -> Iterator[Data]:
     """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts = column_matching.texts_of(model)
+    texts = column_matching.texts_for(model, (weights,))
     keep = column_matching.known_to(model, (weights,), optional)
     if not os.path.exists(path):  # built-in data, or an error
         yield load(path, header, texts, keep=keep)
