@@ -1,5 +1,6 @@
 """``nfref sample``: new rows from a model."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
@@ -121,8 +122,11 @@ def sample(options: Sampling) -> None:
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
+    sampled = blocks()
+    # An error in the first rows comes before any output.
+    sampled = itertools.chain(list(itertools.islice(sampled, 1)), sampled)
     with utf8_output(options.out) as output:
-        write_table(output, columns, blocks(), options.spreadsheet)
+        write_table(output, columns, sampled, options.spreadsheet)
     if options.out:
         say_written(options.out, f"{written:,} {plural('row', written)}")
     if overflown:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from nfref.runtime.annotations import Any, Callable, Iterable, Iterator, PathLike, Sequence
 from nfref.runtime.batching import BLOCK
-from nfref.tables.reading.read import joined, suffix, tables_of
+from nfref.tables.reading.read import format_of, joined, tables_of
 from nfref.tables.reading.table import Table, check_finite
 
 CELLS = 1 << 20  # numbers in a batch: 8 MB
@@ -66,7 +66,7 @@ def batches(
     """
     path = os.fspath(path)
     found = tables_of(path, header, texts, may_be_empty, keep, rows or batch_rows)
-    if suffix(path) not in (".npy", ".parquet"):
+    if format_of(path) not in (".npy", ".parquet"):
         found = regrouped(found, rows)
     first = 0
     for table in found:

@@ -92,7 +92,7 @@ def tables_of(
     the last has the rest. Others have any number of rows.
     """
     check_choice("header", header, HEADERS)
-    extension = suffix(path)
+    extension = format_of(path)
     with readable(path):
         if extension in TEXT:
             yield from text_tables(path, header, texts, may_be_empty, keep)
@@ -117,6 +117,13 @@ def suffix(path: PathLike) -> str:
     return os.path.splitext(stem)[1] + last if last == ".gz" else last
 
 
+def format_of(path: PathLike) -> str:
+    """Return the suffix that names the format of a file to read: csv for a pipe without one."""
+    kind = suffix(path)
+    nameless = not kind and is_special(path) and not os.path.isdir(path)
+    return ".csv" if nameless else kind
+
+
 def check_suffix(path: PathLike, known: Collection[str]) -> None:
     """Check that the suffix of a path is a known one."""
     if suffix(path) not in known:
@@ -129,13 +136,17 @@ def check_suffix(path: PathLike, known: Collection[str]) -> None:
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[None]:
     """Check that the file's kind is known; any error in the block becomes a TableError."""
-    check_suffix(path, READERS)
-    extension = suffix(path)
+    extension = format_of(path)
+    if extension not in READERS:
+        check_suffix(path, READERS)
     try:
         kind = os.stat(path)
         if stat.S_ISDIR(kind.st_mode):
             raise TableError(f"{path}: expected a file, got a folder")
-        if is_special(path) and not (stat.S_ISFIFO(kind.st_mode) and extension in TEXT):
+        streams = stat.S_ISFIFO(kind.st_mode) or stat.S_ISREG(
+            kind.st_mode
+        )  # /dev/stdin may be both
+        if is_special(path) and not (streams and extension in TEXT):
             raise TableError(f"{path}: expected a regular file, got a device or a pipe")
         if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
             raise TableError(f"{path}: expected a table, got an empty file")
