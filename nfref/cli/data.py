@@ -210,8 +210,9 @@ class Source(Options):
         except TableError as error:
             if not error.not_numbers:
                 raise
+            labels = f"--column {quote(error.column + '=category')} takes its texts as labels, "
             raise UsageError(
-                f"{error}; --column {quote(error.column + '=category')} takes its texts as labels, "
+                f"{error}; {'' if error.spoilt else labels}"
                 f"--without {quote(error.column)} leaves the column out"
             ) from None
         if found.total > len(found.places):

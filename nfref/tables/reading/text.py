@@ -321,13 +321,16 @@ def _bad_cell(path, columns, rows, first, commas):
                     hint = f" ({_decimals(commas)})"
                 where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"
                 words = f"{where}: expected a number, got {came}{hint}"
-                return TableError(words, column, bool(cell.strip()))
+                return TableError(words, column, bool(cell.strip()), bool(hint))
 
 
 def _decimals(commas):
     if commas:
         return "decimals are written with a comma here, as in the first rows"
-    return "decimals are written with a point; with a comma if semicolons or tabs delimit"
+    return (
+        "decimals are written with a point; with a comma if semicolons or tabs delimit, and the "
+        f"first {HEAD} rows leave no doubt"
+    )
 
 
 def _short(text, length=40):
