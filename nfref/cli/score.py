@@ -13,7 +13,7 @@ from nfref.cli.arguments import Options, UsageError, count, header, option, posi
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
-from nfref.cli.streams import note, row_bar
+from nfref.cli.streams import note, printable, row_bar
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
@@ -287,7 +287,7 @@ def _shown(cells, model, data):
         else f"{name}={cell}"
         for name, cell in zip(names[:SHOWN], cells)
     ]
-    return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
+    return printable(", ".join(shown)) + (", ..." if len(names) > SHOWN else "")
 
 
 # All of them ------------------------------------------------------------------------------
