@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import autograd.numpy as np
+import numpy
 
 from nfref.bases.base import Base
 from nfref.runtime.annotations import Array
@@ -18,7 +19,7 @@ def log_area_of_sphere(dim: int) -> float:
 
 def check_on_sphere(z: Array) -> None:
     """Raise ValueError unless each row has the length 1, up to rounding."""
-    lengths = np.sqrt(np.sum(getval(z) ** 2, axis=1))
+    lengths = numpy.hypot.reduce(getval(z), axis=1)  # squares may overflow
     bad = np.flatnonzero(~(np.abs(lengths - 1) < np.finfo(lengths.dtype).eps ** 0.5))
     if len(bad):
         raise ValueError(

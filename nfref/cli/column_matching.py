@@ -30,22 +30,41 @@ def known_to(
     If a file with names holds all the model's columns but ``optional`` ones, these and ``also`` are
     read. Otherwise all columns are read, and a later check says what is missing.
     """
-    names = model.columns
     told: list[bool] = []
 
     def keep(columns, named):
-        if not named or names is None or names == numbered_columns(model.density.dim):
+        needed = set(model.columns or ()) - set(optional) | set(also) - {None}
+        extra = [name for name in unknown_to(model, columns, named) if name not in also]
+        if not extra or not needed <= set(columns):
             return columns
-        needed = set(names) - set(optional) | set(also) - {None}
-        if not needed <= set(columns):
-            return columns
-        extra = [name for name in columns if name not in names and name not in also]
-        if extra and not told:
+        if not told:
             note(f"columns that the model does not know are not used: {quoted_names(extra)}")
             told.append(True)
         return [name for name in columns if name not in extra]
 
     return keep
+
+
+def unknown_to(model: Model, columns: Sequence[str], named: bool) -> list[str]:
+    """Return the columns of a table that the model does not know, if both have names."""
+    names = model.columns
+    if not named or names is None or names == numbered_columns(model.density.dim):
+        return []
+    return [name for name in columns if name not in names]
+
+
+def texts_for(model: Model, also: Sequence[str | None] = ()) -> Callable[..., Any]:
+    """Return a function that names the columns of a file whose cells are text.
+
+    These are the model's columns of text, and all columns that the model does not know but
+    ``also``, whatever they hold.
+    """
+
+    def texts(columns, named):
+        unknown = unknown_to(model, columns, named)
+        return (*texts_of(model), *(name for name in unknown if name not in also))
+
+    return texts
 
 
 def texts_of(model: Model) -> tuple[str, ...]:

@@ -92,15 +92,15 @@ class Data:
 def load(
     name: str,
     header: str = "auto",
-    texts: Sequence[Any] = (),
+    texts: Sequence[Any] | Callable[..., Any] = (),
     may_be_empty: bool = False,
     keep: Callable[..., Any] | None = None,
 ) -> Data:
     """Load the data of that name: a file if it exists, otherwise built-in data.
 
-    ``header`` says whether the first line of a text file holds names, and ``texts`` names the
-    columns that hold text. With ``may_be_empty`` cells of a file may be empty. ``keep`` chooses the
-    columns to read, as for :func:`nfref.tables.reading.batches`.
+    ``header`` says whether the first line of a text file holds names. With ``may_be_empty`` cells
+    of a file may be empty. ``texts`` names the columns that hold text, and ``keep`` chooses the
+    columns to read, both as for :func:`nfref.tables.reading.batches`.
 
     A built-in toy is always the same 5,000 rows, so that scores can be repeated.
     """
@@ -210,8 +210,9 @@ class Source(Options):
         except TableError as error:
             if not error.not_numbers:
                 raise
+            labels = f"--column {quote(error.column + '=category')} takes its texts as labels, "
             raise UsageError(
-                f"{error}; --column {quote(error.column + '=category')} takes its texts as labels, "
+                f"{error}; {'' if error.spoilt else labels}"
                 f"--without {quote(error.column)} leaves the column out"
             ) from None
         if found.total > len(found.places):

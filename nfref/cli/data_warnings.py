@@ -1,5 +1,6 @@
 """Notes about data, printed before a fit."""
 
+import re
 from shlex import quote
 
 import numpy as np
@@ -15,6 +16,7 @@ from nfref.tables.schema.column_inference import minutes_of_real
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
 
+_NINES = re.compile("-?99+")  # codes of missing numbers in surveys and measurements
 COARSE = 10  # rows a distinct value from which a column counts as coarse
 ORDERED = 20  # fewest rows for which ordered whole numbers look like names of rows
 LONG = 0.2  # minutes of a processor from which a note says what simple densities take
@@ -140,7 +142,8 @@ def _listed(parts, most=NAMED):
 
 
 def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
-    """Name continuous columns whose values repeat without a rounding step, or number the rows."""
+    """Name columns whose values repeat without a rounding step, number the rows, or are codes."""
+    yield from _about_codes(data, columns)
     real = {
         column.name: column.step is None and not column.atoms
         for column in columns
@@ -192,6 +195,29 @@ def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
                 f"{column.name!r} differs in every row, like names of rows: --without "
                 f"{quote(column.name)} leaves it out"
             )
+
+
+def _about_codes(data: Data, columns: Sequence[Any]) -> Iterator[str]:
+    """Name columns with a value of nines, such as -999, that may stand for a missing number.
+
+    It repeats, and is further from all other values than these from each other.
+    """
+    numbers = {column.name for column in columns if column.kind != "category"}
+    found = []
+    for name, values in zip(data.columns, data.values.T):
+        if name not in numbers:
+            continue
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        for end, rest in ((0, distinct[1:]), (-1, distinct[:-1])):
+            if len(rest) < 2 or counts[end] == 1 or not _NINES.fullmatch(f"{distinct[end]:.15g}"):
+                continue
+            if np.min(np.abs(rest - distinct[end])) > rest[-1] - rest[0]:
+                found.append(f"{name!r} is {distinct[end]:g} in {counts[end]} rows")
+    if found:
+        yield (
+            f"{_listed(found)}, far from all other values: if it stands for a missing number, "
+            "leave these cells empty"
+        )
 
 
 def _count_rows(values):

@@ -1,9 +1,11 @@
 """``nfref export``: a model as one Python file that needs NumPy alone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nfref.cli import inputs
-from nfref.cli.arguments import Options, UsageError, blamed, option, positional
+from nfref.cli.arguments import Options, UsageError, blamed, option, positional, quiet
+from nfref.cli.streams import say_written
 from nfref.runtime.annotations import Any
 
 
@@ -33,6 +35,7 @@ class Export(Options):
         default="inside",
     )
     out: str | None = option("write here instead of to standard output", "FILE")
+    quiet: bool = quiet()
 
 
 def export(options: Export) -> None:
@@ -44,6 +47,9 @@ def export(options: Export) -> None:
     with blamed(f"{options.model}: "):
         if options.out is not None:
             export(model, options.out, to=options.to, weights=options.weights)
+            beside = Path(options.out).with_suffix(".weights.npz")
+            about = f"weights in {beside}" if options.weights == "beside" else ""
+            say_written(options.out, about)
         elif options.weights == "inside":
             print(python_file(model)[0], end="")
         else:

@@ -78,7 +78,7 @@ def rows_for(
     were guessed and how many rows were left out.
     """
     of_table = isinstance(model.density, TableDensity)
-    texts = column_matching.texts_of(model)
+    texts = column_matching.texts_for(model, (weights,))
     keep = column_matching.known_to(model, (weights,))
     data, weight = load(name, header, texts, of_table, keep).weighed(weights)
     values, sure = column_matching.for_model(data, model)
@@ -112,8 +112,17 @@ def check_of_table(model: Model, path: str, option: str) -> None:
         )
 
 
+def _at_column(name, value, columns):
+    """Return NAME=VALUE split behind a column's name: names and values may hold = too."""
+    parts = f"{name}={value}".split("=")
+    splits = [("=".join(parts[:k]), "=".join(parts[k:])) for k in range(len(parts) - 1, 0, -1)]
+    return next((split for split in splits if split[0] in columns), (name, value))
+
+
 def given_values(model: Model, asked: Sequence[tuple[str, Any]], path: str) -> dict[str, Any]:
     """Return name -> value of --given, after checking that each column can take its value."""
+    columns = getattr(model.density, "columns", ())
+    asked = [_at_column(name, value, [column.name for column in columns]) for name, value in asked]
     given = dict(asked)
     if len(given) < len(asked):
         twice = next(name for k, (name, _) in enumerate(asked) if name in dict(asked[:k]))

@@ -6,7 +6,7 @@ import numpy as np
 
 from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet
 from nfref.cli.inputs import check_output, loaded_model, rows_for
-from nfref.cli.streams import printable
+from nfref.cli.streams import printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import AsDensity
@@ -58,6 +58,7 @@ def plot(options: Picture) -> None:
         density = AsDensity(density, None if x is None else list(x.T))
         x = None if x is None else density.numbers(list(x.T))
     plot_density("--out", options.out, density, model.params, columns, x)
+    say_written(options.out)
 
 
 def picture_formats(path: str) -> list[str]:

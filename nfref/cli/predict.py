@@ -25,13 +25,13 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
-from nfref.cli.streams import row_bar, say, utf8_output
+from nfref.cli.streams import note, row_bar, say, say_written, utf8_output
 from nfref.runtime.annotations import Any
+from nfref.runtime.checks import plural
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.reading import write_table, writer
-from nfref.tables.schema.columns import is_missing
+from nfref.tables.reading import as_stored, quoted_names, write_table, writer
 
 ROWS = 1024  # rows that are answered at once
 ONE_ROW = 10_000  # samples for a single row
@@ -69,7 +69,8 @@ def add_commands(commands: Any) -> None:
         fill,
         Filling,
         description="Write DATA with every empty cell sampled given the other cells of its row.\n"
-        "Another --seed gives another sample; their spread shows how uncertain cells are.",
+        "Another --seed gives another sample; their spread shows how uncertain cells are.\n"
+        "Columns that the model does not know stay as they are.",
         example="example:\n  nfref impute people.npz people.csv --out filled.csv",
     )
 
@@ -186,7 +187,7 @@ def predict(options: Prediction) -> None:
     with utf8_output(options.out) as output:
         write_table(output, names, answered)
     if options.out:
-        say(f"wrote {options.out}: {rows:,} rows")
+        say_written(options.out, f"{rows:,} {plural('row', rows)}")
 
 
 def _answered(answers, cells, name, bar):
@@ -220,20 +221,24 @@ def fill(options: Filling) -> None:
     """Write the table with its empty cells filled, in its own order of columns."""
     inputs.check_output(options.out, options.model, options.data)
     model = inputs.table_model(options.model, "MODEL")
-    data = load(options.data, options.header, column_matching.texts_of(model), may_be_empty=True)
+    data = load(options.data, options.header, column_matching.texts_for(model), may_be_empty=True)
     cells, sure = column_matching.partial_cells(data, model, extra=True)
     say_remark(data, sure)
+    unknown = column_matching.unknown_to(model, data.columns, data.table.named)
+    if unknown:
+        listed = quoted_names(unknown)
+        note(f"columns that the model does not know are written as they are: {listed}")
     density = model.density
     names = [column.name for column in density.columns]
     rng, sampler = np.random.default_rng(options.seed), ConditionalSampler(density)
     order = data.columns if set(names) <= set(data.columns) else tuple(names)
     others = {
-        name: values
+        name: as_stored(options.out, values)
         for name, values in zip(data.columns, data.table.cells())
-        if name in order and name not in names
+        if name in unknown
     }
-    _check_none_missing(data.name, others)
-    writer(options.out, any(name in data.table.labels for name in order))
+    has_text = any(values.dtype == object for values in (*cells, *others.values()))
+    writer(options.out, has_text)
 
     def whole(some, places):
         found = dict(zip(names, impute(density, some, rng, sampler=sampler)))
@@ -242,6 +247,7 @@ def fill(options: Filling) -> None:
 
     counted = {
         *data.table.whole,
+        *unknown,
         *(column.name for column in density.columns if column.kind == "count"),
     }
 
@@ -254,17 +260,7 @@ def fill(options: Filling) -> None:
         if about
         else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
     )
-    say(f"wrote {options.out}")
-
-
-def _check_none_missing(name, others):
-    """Check that columns outside the model have no empty cell."""
-    for column, values in others.items():
-        if np.any(is_missing(values)):
-            raise UsageError(
-                f"{name}: column {column!r}: expected no empty cell in a column that the model "
-                f"does not know, got one in row {np.argmax(is_missing(values)) + 1}"
-            )
+    say_written(options.out, f"{len(cells[0]):,} {plural('row', len(cells[0]))}")
 
 
 def _as_written(values, whole):

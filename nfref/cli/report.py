@@ -8,7 +8,7 @@ import numpy as np
 from nfref.cli import inputs
 from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet, seed
 from nfref.cli.info import about_model
-from nfref.cli.streams import note, printable, say
+from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.annotations import Any
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
@@ -66,7 +66,7 @@ def report(options: Page) -> None:
     title = printable(f"{os.path.basename(options.model)} on {os.path.basename(options.data)}")
     with replacing(options.out) as file:
         file.write(render(found, title).encode())
-    say(f"wrote {options.out}")
+    say_written(options.out)
 
 
 def _tested(model, rows):

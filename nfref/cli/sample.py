@@ -1,5 +1,6 @@
 """``nfref sample``: new rows from a model."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, table_model
-from nfref.cli.streams import note, utf8_output
+from nfref.cli.streams import note, say_written, utf8_output
 from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural
@@ -108,11 +109,12 @@ def sample(options: Sampling) -> None:
     known = dict(options.given)
     of_table = isinstance(model.density, TableDensity)
     watched = model.density.columns if of_table and not options.given_from else []
-    overflown = distant = 0
+    written = overflown = distant = 0
 
     def blocks():
-        nonlocal overflown, distant
+        nonlocal written, overflown, distant
         for values in rows:
+            written += len(values)
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             if watched:
@@ -120,8 +122,13 @@ def sample(options: Sampling) -> None:
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
+    sampled = blocks()
+    # An error in the first rows comes before any output.
+    sampled = itertools.chain(list(itertools.islice(sampled, 1)), sampled)
     with utf8_output(options.out) as output:
-        write_table(output, columns, blocks(), options.spreadsheet)
+        write_table(output, columns, sampled, options.spreadsheet)
+    if options.out:
+        say_written(options.out, f"{written:,} {plural('row', written)}")
     if overflown:
         note(f"{overflown} {plural('row', overflown)} with numbers too large to compute")
     if distant:
@@ -153,7 +160,7 @@ def _for_each_row(model, options, rng):
     density, each = model.density, 1 if options.n is None else options.n
     not_given = [column.name for column in density.columns if column.name not in density.given]
     keep = column_matching.known_to(model, optional=not_given)
-    data = load(options.given_from, "auto", column_matching.texts_of(model), True, keep)
+    data = load(options.given_from, "auto", column_matching.texts_for(model), True, keep)
     cells, sure = column_matching.partial_cells(data, model, not_given)
     say_remark(data, sure)
     rows = len(cells[0])

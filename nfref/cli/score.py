@@ -13,7 +13,7 @@ from nfref.cli.arguments import Options, UsageError, count, header, option, posi
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
-from nfref.cli.streams import note, row_bar
+from nfref.cli.streams import note, printable, row_bar
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
@@ -259,7 +259,7 @@ def tables_for(
     model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
 ) -> Iterator[Data]:
     """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts = column_matching.texts_of(model)
+    texts = column_matching.texts_for(model, (weights,))
     keep = column_matching.known_to(model, (weights,), optional)
     if not os.path.exists(path):  # built-in data, or an error
         yield load(path, header, texts, keep=keep)
@@ -287,7 +287,7 @@ def _shown(cells, model, data):
         else f"{name}={cell}"
         for name, cell in zip(names[:SHOWN], cells)
     ]
-    return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
+    return printable(", ".join(shown)) + (", ..." if len(names) > SHOWN else "")
 
 
 # All of them ------------------------------------------------------------------------------

@@ -126,6 +126,14 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def say_written(path: str, what: str = "") -> None:
+    """Say that a file is written; not of a device or a pipe, which may be standard output."""
+    from nfref.runtime.files import is_special
+
+    if not is_special(path):
+        say(f"wrote {path}" + (f": {what}" if what else ""))
+
+
 def note(text: str, kind: str = "note: ") -> None:
     """Print a note on standard error, unless that is to be quiet."""
     if not _QUIET.get():

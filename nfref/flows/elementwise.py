@@ -168,6 +168,8 @@ class Logit(Flow):
     Columns with two bounds of None pass through. It has no parameters. The values of ``forward``
     lie strictly between the bounds. If the exact number rounds to a bound, as for large ``|z|``,
     the value is the last number before the bound, with the log-determinant of the exact number.
+    A row that is not strictly between the bounds has no z and the density zero: ``inverse`` gives
+    it the log-determinant -inf, and 0 in place of z, so that it changes no gradient.
 
     Parameters
     ----------
@@ -222,4 +224,9 @@ class Logit(Flow):
         return self._columnwise(strictly_inside, z)
 
     def _inverse(self, params, x, context):
-        return self._columnwise(sigmoid_inverse, x)
+        def zero_outside(x, lower, upper):
+            outside = (x <= lower) | (x >= upper)
+            z, log_det = sigmoid_inverse(np.where(outside, lower / 2 + upper / 2, x), lower, upper)
+            return np.where(outside, 0, z), np.where(np.any(outside, axis=1), -np.inf, log_det)
+
+        return self._columnwise(zero_outside, x)

@@ -54,7 +54,19 @@ def as_array(name: str, value: Any) -> Array:
             f"{name}: expected numbers that float64 can hold, got larger ones"
         ) from None
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}") from None
+        raise TypeError(
+            f"{name}: expected numbers, got dtype {array.dtype} with {_first_non_number(array)}"
+        ) from None
+
+
+def _first_non_number(array):
+    """Return the first object of an array that is no number, for a message."""
+    for value in array.flat:
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return shortened(value)
+    return "a sequence"
 
 
 def as_rows(name: str, value: Any, dim: int) -> Array:

@@ -46,6 +46,9 @@ from nfref.transformers.transformer import Transformer
 
 HALF_LOG_TWO_PI = float(0.5 * np.log(2 * np.pi))
 
+NEAR = 4.0  # up to here h(v) - v loses no more than five bits
+TERMS = 60  # of the continued fraction: from NEAR on more change nothing
+
 # Formulas ---------------------------------------------------------------------------------
 
 
@@ -55,6 +58,32 @@ def log_tail(v: Array) -> Array:
     from scipy.special import log_ndtr  # slow to import, so only on use
 
     return log_ndtr(-v)
+
+
+@primitive
+def hazard(v: Array) -> Array:
+    """Return h(v) = phi(v) / Phi(-v), to a few rounding errors. Elementwise."""
+    from scipy.special import erfcx, log_ndtr
+
+    right = (2 / numpy.pi) ** 0.5 / erfcx(numpy.maximum(v, 0) / 2**0.5)
+    below = numpy.minimum(v, 0)
+    with numpy.errstate(over="ignore"):
+        left = numpy.exp(-0.5 * below**2 - HALF_LOG_TWO_PI - log_ndtr(-below))
+    return numpy.where(v > 0, right, left).astype(v.dtype)
+
+
+@primitive
+def hazard_beyond(v: Array) -> Array:
+    """Return h(v) - v, without cancellation. Elementwise.
+
+    Far out it is about 1 / v, beside an h of about v. There Laplace's continued fraction
+    v + 1 / (v + 2 / (v + 3 / ...)) of h gives it.
+    """
+    far = numpy.maximum(v, NEAR)
+    below = far
+    for k in range(TERMS, 1, -1):
+        below = far + k / below
+    return numpy.where(v > NEAR, 1 / below, hazard(v) - v).astype(v.dtype)
 
 
 @primitive
@@ -92,14 +121,16 @@ def tail_point(log_t: Array) -> Array:
     return w + (log_ndtr(-w) - log_t) * numpy.exp(-log_hazard(w))
 
 
-defvjp(log_tail, lambda answer, v: lambda g: -g * np.exp(log_hazard(v)))
-defvjp(log_hazard, lambda answer, v: lambda g: g * (np.exp(answer) - v))
+defvjp(hazard, lambda h, v: lambda g: g * h * hazard_beyond(v))
+defvjp(hazard_beyond, lambda beyond, v: lambda g: g * (hazard(v) * beyond - 1))
+defvjp(log_tail, lambda answer, v: lambda g: -g * hazard(v))
+defvjp(log_hazard, lambda answer, v: lambda g: g * hazard_beyond(v))
 defvjp(
     log_hazard_ratio,
-    lambda answer, v, w: lambda g: g * (np.exp(log_hazard(v)) - v),
-    lambda answer, v, w: lambda g: np.sum(g, axis=0) * (w - np.exp(log_hazard(w))),
+    lambda answer, v, w: lambda g: g * hazard_beyond(v),
+    lambda answer, v, w: lambda g: -np.sum(g, axis=0) * hazard_beyond(w),
 )
-defvjp(tail_point, lambda w, log_t: lambda g: -g * np.exp(-log_hazard(w)))
+defvjp(tail_point, lambda w, log_t: lambda g: -g / hazard(w))
 
 
 def mixture_of_normals_inverse(x: Array, a: Array, b: Array) -> tuple[Array, Array]:

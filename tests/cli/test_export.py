@@ -24,9 +24,8 @@ def folder(tmp_path):
 
 def test_a_model_becomes_a_file(folder):
     printed = succeeds("export", "model.npz", cwd=folder)
-    assert (
-        succeeds("export", "model.npz", "--out", "density.py", "--to", "python", cwd=folder) == ""
-    )
+    told = succeeds("export", "model.npz", "--out", "density.py", "--to", "python", cwd=folder)
+    assert told == "wrote density.py\n"
     assert (folder / "density.py").read_text() == printed
     names = {"__name__": "density", "__file__": "density.py"}
     exec(compile(printed, "density.py", "exec"), names)

@@ -36,7 +36,8 @@ def test_float_arrays_are_not_copied():
         ([[1.0, 2.0], [3.0]], ValueError, "x: expected an array, got rows of different lengths"),
         ([["a", "b"]], TypeError, "x: expected numbers, got dtype <U1"),
         (np.zeros((1, 2), "M8[s]"), TypeError, "x: expected numbers, got dtype datetime64[s]"),
-        (np.array([[{}, {}]]), TypeError, "x: expected numbers, got dtype object"),
+        (np.array([[{}, {}]]), TypeError, "x: expected numbers, got dtype object with {}"),
+        (np.array([[1, "a"]], object), TypeError, "x: expected numbers, got dtype object with 'a'"),
         (np.zeros(2), ValueError, "x: expected shape (N, 2), got (2,); one row is x[None]"),
         (np.zeros(3), ValueError, "x: expected shape (N, 2), got (3,)"),
         (

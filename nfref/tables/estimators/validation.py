@@ -61,6 +61,8 @@ class EstimatorRows:
                 "X: expected at least one row and one column, got a table "
                 f"without {'rows' if found else 'columns'}"
             )
+        if reset and len(X) < 2:
+            raise ValueError("X: expected at least 2 rows, got 1")
         return found, whole
 
     def _array_of(self, X, **options):

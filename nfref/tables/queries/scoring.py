@@ -9,8 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.density import Density
-from nfref.flows.composition import Chain
-from nfref.flows.elementwise import Logit
 from nfref.runtime import blas
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Iterator, Params, Sequence
@@ -61,12 +59,7 @@ def log_prob(density: Density | TableDensity, params: Any, x: Array) -> Array:
         return in_blocks(lambda rows: density.log_prob(list(rows.T)), x)
     dtype = trees.dtype_of(params)
     with np.errstate(all="ignore"):
-        x = x.astype(dtype)
-        lower, upper = (ends.astype(dtype) for ends in limits(density))
-        outside = np.any((x <= lower) | (x >= upper), axis=1)
-        # Rows outside go in as an infinity, which never reaches a flow.
-        x = np.where(outside[:, None], np.inf, x).astype(dtype, copy=False)
-        return in_blocks(lambda *rows: density.log_prob(params, *rows), x)
+        return in_blocks(lambda *rows: density.log_prob(params, *rows), x.astype(dtype))
 
 
 @contextmanager
@@ -93,18 +86,6 @@ def _work(density, params, x, cells):
         pool = density.pool and density.pool.used
         flows = [pool.members[k].params for k in pool.flows] if pool else []
     return rows * trees.count(flows)
-
-
-def limits(density: Density) -> tuple[Array, Array]:
-    """Return bounds (D,) of the samples of a density that ends in a logit; otherwise inf."""
-    lower = np.full(density.dim, -np.inf)
-    upper = np.full(density.dim, np.inf)
-    members = density.flow.flows if isinstance(density.flow, Chain) else ()
-    if members and isinstance(members[-1], Logit):
-        for k, (low, high) in enumerate(zip(members[-1].lower, members[-1].upper)):
-            if low is not None:
-                lower[k], upper[k] = low, high
-    return lower, upper
 
 
 def marginal_of(

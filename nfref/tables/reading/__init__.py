@@ -25,7 +25,7 @@ from nfref.tables.reading.table import (
     quoted_names,
     text_at,
 )
-from nfref.tables.reading.write import WRITERS, write_table, writer
+from nfref.tables.reading.write import WRITERS, as_stored, write_table, writer
 
 __all__ = [
     "HEADERS",
@@ -34,6 +34,7 @@ __all__ = [
     "Sample",
     "Table",
     "TableError",
+    "as_stored",
     "batch_rows",
     "batches",
     "check_finite",

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from nfref.runtime.annotations import Any, Callable, Iterable, Iterator, PathLike, Sequence
 from nfref.runtime.batching import BLOCK
-from nfref.tables.reading.read import joined, suffix, tables_of
+from nfref.tables.reading.read import format_of, joined, tables_of
 from nfref.tables.reading.table import Table, check_finite
 
 CELLS = 1 << 20  # numbers in a batch: 8 MB
@@ -19,7 +19,7 @@ def batch_rows(columns: int) -> int:
 def batches(
     path: PathLike,
     header: str = "auto",
-    texts: Sequence[str] = (),
+    texts: Sequence[Any] | Callable[..., Any] = (),
     rows: int | None = None,
     may_be_empty: bool = False,
     keep: Callable[..., Any] | None = None,
@@ -34,9 +34,10 @@ def batches(
     path : path-like
     header : {"auto", "yes", "no"}
         "yes" if the first line of a text file holds names.
-    texts : sequence of str
+    texts : sequence of str, or callable
         Names of columns whose cells are text; ``...`` among them stands for those that look like
-        it. ``labels`` of the tables grow from batch to batch: a text has the same place in all.
+        it. Or ``texts(columns, named)`` that gives them for the columns that are read. ``labels``
+        of the tables grow from batch to batch: a text has the same place in all.
     rows : int, optional
         Rows in a batch (the last holds the rest); about a million numbers by default.
     may_be_empty : bool
@@ -65,7 +66,7 @@ def batches(
     """
     path = os.fspath(path)
     found = tables_of(path, header, texts, may_be_empty, keep, rows or batch_rows)
-    if suffix(path) not in (".npy", ".parquet"):
+    if format_of(path) not in (".npy", ".parquet"):
         found = regrouped(found, rows)
     first = 0
     for table in found:

@@ -31,9 +31,10 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     """Read a table of finite numbers.
 
     The delimiter of a text file is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
-    whichever splits the first lines evenly, or that of a first line such as "sep=;". Quotes are
-    respected. A first row that is all numbers is data, and the columns are then called x1 ... xD;
-    any other first row holds the names. A guess is reported by a warning
+    whichever splits the first lines evenly, or that of a first line such as "sep=;". Where it is no
+    comma, numbers may have a decimal comma instead of a point, if the first 200 rows leave no
+    doubt. Quotes are respected. A first row that is all numbers is data, and the columns are then
+    called x1 ... xD; any other first row holds the names. A guess is reported by a warning
     (:func:`nfref.tables.reading.names.find_names`). Text may be compressed by gzip, and may come
     through a pipe. An .npz must hold one array, or only one of two dimensions.
 
@@ -62,14 +63,14 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
 def read_quietly(
     path: PathLike,
     header: str = "auto",
-    texts: Sequence[Any] = (),
+    texts: Sequence[Any] | Callable[..., Any] = (),
     may_be_empty: bool = False,
     keep: Callable[..., Any] | None = None,
 ) -> Table:
     """Read a table without the warning; the table's remark has its text.
 
-    ``texts`` names columns of a text file whose cells are kept as text: see ``Table.labels``. With
-    ``may_be_empty`` cells may be empty, and are NaN then. ``keep`` is as for
+    ``texts`` names columns whose cells are kept as text: see ``Table.labels``. With
+    ``may_be_empty`` cells may be empty, and are NaN then. ``texts`` and ``keep`` are as for
     :func:`nfref.tables.reading.batches`.
     """
     path = os.fspath(path)
@@ -80,7 +81,7 @@ def read_quietly(
 def tables_of(
     path: str,
     header: str,
-    texts: Sequence[Any],
+    texts: Sequence[Any] | Callable[..., Any],
     may_be_empty: bool,
     keep: Callable[..., Any] | None,
     rows: int | Callable[[int], int],
@@ -91,7 +92,7 @@ def tables_of(
     the last has the rest. Others have any number of rows.
     """
     check_choice("header", header, HEADERS)
-    extension = suffix(path)
+    extension = format_of(path)
     with readable(path):
         if extension in TEXT:
             yield from text_tables(path, header, texts, may_be_empty, keep)
@@ -116,6 +117,13 @@ def suffix(path: PathLike) -> str:
     return os.path.splitext(stem)[1] + last if last == ".gz" else last
 
 
+def format_of(path: PathLike) -> str:
+    """Return the suffix that names the format of a file to read: csv for a pipe without one."""
+    kind = suffix(path)
+    nameless = not kind and is_special(path) and not os.path.isdir(path)
+    return ".csv" if nameless else kind
+
+
 def check_suffix(path: PathLike, known: Collection[str]) -> None:
     """Check that the suffix of a path is a known one."""
     if suffix(path) not in known:
@@ -128,13 +136,17 @@ def check_suffix(path: PathLike, known: Collection[str]) -> None:
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[None]:
     """Check that the file's kind is known; any error in the block becomes a TableError."""
-    check_suffix(path, READERS)
-    extension = suffix(path)
+    extension = format_of(path)
+    if extension not in READERS:
+        check_suffix(path, READERS)
     try:
         kind = os.stat(path)
         if stat.S_ISDIR(kind.st_mode):
             raise TableError(f"{path}: expected a file, got a folder")
-        if is_special(path) and not (stat.S_ISFIFO(kind.st_mode) and extension in TEXT):
+        streams = stat.S_ISFIFO(kind.st_mode) or stat.S_ISREG(
+            kind.st_mode
+        )  # /dev/stdin may be both
+        if is_special(path) and not (streams and extension in TEXT):
             raise TableError(f"{path}: expected a regular file, got a device or a pipe")
         if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
             raise TableError(f"{path}: expected a table, got an empty file")
@@ -239,7 +251,7 @@ def only(table: Table, keep: Callable[..., Any] | None) -> Table:
 
 def parquet_tables(
     path: str,
-    texts: Sequence[str],
+    texts: Sequence[Any] | Callable[..., Any],
     rows: int | Callable[..., Any],
     keep: Callable[..., Any] | None = None,
 ) -> Iterator[Table]:
@@ -248,9 +260,10 @@ def parquet_tables(
     Parameters
     ----------
     path : str
-    texts : sequence of str
-        Names of columns whose cells are text; see ``Table.labels``, which grow. ``...`` stands for
-        columns of text, truth values and dictionaries.
+    texts : sequence of str, or callable
+        Names of columns whose cells are text, or ``texts(columns, True)`` that gives them; see
+        ``Table.labels``, which grow. ``...`` stands for columns of text, truth values and
+        dictionaries.
     rows : int or callable
         Rows in a table; a function of the number of columns.
     keep : callable, optional
@@ -280,6 +293,8 @@ def parquet_tables(
                 found = dict(zip(columns, zip(kept, fields)))
                 columns = tuple(keep(columns, True))
                 kept, fields = zip(*(found[name] for name in columns))
+            if callable(texts):
+                texts = texts(columns, True)
             if ... in texts:
                 pairs = zip(columns, fields)
                 texts = [name for name, field in pairs if name in texts or _are_labels(field.type)]

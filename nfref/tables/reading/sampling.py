@@ -17,7 +17,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.tables.reading.batches import batches
-from nfref.tables.reading.read import TEXT, suffix
+from nfref.tables.reading.read import TEXT, format_of
 from nfref.tables.reading.table import Table, match_columns
 from nfref.tables.reading.text import are_whole
 
@@ -194,6 +194,6 @@ def _like(start, path, table, known):
 
 def _whole(path, table):
     """Return which columns hold whole numbers: by type, or in a text file by value."""
-    if suffix(path) in TEXT:
+    if format_of(path) in TEXT:
         return are_whole(table.values) & ~np.isin(table.columns, list(table.labels))
     return np.isin(table.columns, table.whole)

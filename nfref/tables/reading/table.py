@@ -20,11 +20,15 @@ class TableError(ValueError):
         The name of the column that it is about, if it is about one.
     not_numbers : bool
         True if the column holds anything but numbers.
+    spoilt : bool
+        True if these are numbers in a form that is not read, such as 1,234.
     """
 
-    def __init__(self, message: Any, column: Any = None, not_numbers: Any = False) -> None:
-        super().__init__(message, column, not_numbers)
-        self.column, self.not_numbers = column, not_numbers
+    def __init__(
+        self, message: Any, column: Any = None, not_numbers: Any = False, spoilt: bool = False
+    ) -> None:
+        super().__init__(message, column, not_numbers, spoilt)
+        self.column, self.not_numbers, self.spoilt = column, not_numbers, spoilt
 
     def __str__(self):
         return self.args[0]

@@ -15,7 +15,8 @@ from nfref.tables.reading.table import Table, TableError, is_number, named_colum
 HEAD = 200  # lines that decide delimiter and names
 _LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
 _DIGITS = re.compile(r"[-+]?\d+")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}([,.'\s]\d{3})+([,.]\d*)?")
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 _SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*', re.I)  # as Excel writes it above a table
 BLOCK_CELLS = 1 << 16  # most cells that are text at one time
 MOST_BLANK = 100_000  # most blank lines in a row
@@ -29,7 +30,7 @@ def are_whole(values: Array) -> Array:
 def text_tables(
     path: str,
     header: str,
-    texts: Sequence[Any],
+    texts: Sequence[Any] | Callable[..., Any],
     may_be_empty: bool,
     keep: Callable[..., Any] | None,
 ) -> Iterator[Table]:
@@ -42,9 +43,9 @@ def text_tables(
     path : str
     header : {"auto", "yes", "no"}
         "yes" if the first line holds names; see :func:`nfref.tables.reading.names.find_names`.
-    texts : sequence of str
-        Names of columns whose cells are text. ``...`` stands for columns in whose first rows no
-        cell begins like a number.
+    texts : sequence of str, or callable
+        Names of columns whose cells are text, or ``texts(columns, named)`` that gives them. ``...``
+        stands for columns in whose first rows no cell begins like a number.
     may_be_empty : bool
         Accept empty cells. Among numbers, words such as NA count as empty.
     keep : callable or None
@@ -68,7 +69,9 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     opening = list(itertools.islice(rows, HEAD))
     if not opening:
         raise TableError(f"{path}: expected a table, got blank lines")
-    skipped, cells, remark, doubtful = find_names(opening, head, header)
+    commas = delimiter != "," and _have_decimal_commas(opening)
+    readable = [(line, _with_points(cells)) for line, cells in opening] if commas else opening
+    skipped, cells, remark, doubtful = find_names(readable, head, header)
     rows = itertools.chain(opening[skipped:], rows)
     columns = numbered_columns(len(opening[skipped][1]) if skipped < len(opening) else 0)
     if cells is not None:
@@ -79,6 +82,8 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     kept = columns if keep is None else tuple(keep(columns, named))
     if kept != columns:
         rows, columns = _picked(path, rows, columns, kept), kept
+    if callable(texts):
+        texts = texts(columns, named)
     if ... in texts:
         opening = list(itertools.islice(rows, HEAD))
         rows = itertools.chain(opening, rows)
@@ -92,7 +97,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     if labels:
         rows = _coded(rows, columns, labels)
     remark = remark and f"{path}: {remark}"
-    for values in _numbers(path, rows, columns, may_be_empty):
+    for values in _numbers(path, rows, columns, may_be_empty, commas):
         whole = (name for name, here in zip(columns, are_whole(values)) if here)
         names = tuple(name for name in whole if name not in labels)
         yield Table(values, columns, named, remark, doubtful, labels, names)
@@ -109,6 +114,23 @@ def _about_commas(rows):
             "are written with a point, thousands without commas"
         )
     return ""
+
+
+def _have_decimal_commas(rows):
+    """Return whether numbers have a decimal comma in a table that something else delimits.
+
+    So it is if a comma can only be a decimal one, as in 0,5 but not in 1,234, and no number has a
+    point.
+    """
+    cells = [cell for _, row in rows for cell in row]
+    commas = [cell.strip() for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
+    points = any("." in cell and is_number(cell) for cell in cells)
+    return not points and not all(map(_THOUSANDS.fullmatch, commas))
+
+
+def _with_points(cells):
+    """Return the cells with a decimal point in place of a decimal comma."""
+    return [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells]
 
 
 def _picked(path, rows, columns, kept):
@@ -245,8 +267,11 @@ def _delimiter(head, spaces=False):
     return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
 
 
-def _numbers(path, rows, columns, may_be_empty):
-    """Yield the rows as (M, D) arrays, converted block by block."""
+def _numbers(path, rows, columns, may_be_empty, commas):
+    """Yield the rows as (M, D) arrays, converted block by block.
+
+    With ``commas`` numbers have a decimal comma, and a point in one is an error.
+    """
     size = max(1, BLOCK_CELLS // max(1, len(columns)))
     first = 0
     while block := list(itertools.islice(rows, size)):
@@ -255,12 +280,14 @@ def _numbers(path, rows, columns, may_be_empty):
         if may_be_empty:
             block = [(line, [_or_nan(cell) for cell in cells]) for line, cells in block]
         try:
-            if any("_" in "".join(cells) for _, cells in block):
+            texts = ["".join(cells) for _, cells in block]
+            if any("_" in text or commas and "." in text for text in texts):
                 raise ValueError
-            cells = itertools.chain.from_iterable(cells for _, cells in block)
+            rows_of_cells = (_with_points(cells) if commas else cells for _, cells in block)
+            cells = itertools.chain.from_iterable(rows_of_cells)
             flat = np.fromiter(map(float, cells), np.float64, len(block) * len(columns))
         except ValueError:
-            raise _bad_cell(path, columns, block, first) from None
+            raise _bad_cell(path, columns, block, first, commas) from None
         yield flat.reshape(len(block), len(columns))
         first += len(block)
     if not first:
@@ -273,23 +300,37 @@ def _or_nan(cell):
     return "nan" if not word or word in MISSING else cell
 
 
-def _bad_cell(path, columns, rows, first):
+def _is_readable(cell, commas):
+    """Return whether a cell is a number; with ``commas`` one without a point."""
+    if commas and _DECIMAL_COMMA.fullmatch(cell):
+        return True
+    return is_number(cell) and not (commas and "." in cell)
+
+
+def _bad_cell(path, columns, rows, first, commas):
     """Return the error for the first cell that is not a number, after ``first`` other rows."""
     for k, (line, cells) in enumerate(rows):
         for column, cell in zip(columns, cells):
-            if not is_number(cell):
+            if not _is_readable(cell, commas):
                 came = repr(_short(cell)) if cell.strip() else "an empty cell"
                 hint = ""
                 if _THOUSANDS.fullmatch(cell.strip()):
-                    hint = (
-                        " (thousands are not set apart by commas, and decimals are written "
-                        "with a point)"
-                    )
+                    thousands = "thousands are not set apart by commas, points or blanks"
+                    hint = f" ({thousands}; {_decimals(commas)})"
                 elif is_number(cell.replace(",", ".")):
-                    hint = " (decimals are written with a point)"
+                    hint = f" ({_decimals(commas)})"
                 where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"
                 words = f"{where}: expected a number, got {came}{hint}"
-                return TableError(words, column, bool(cell.strip()))
+                return TableError(words, column, bool(cell.strip()), bool(hint))
+
+
+def _decimals(commas):
+    if commas:
+        return "decimals are written with a comma here, as in the first rows"
+    return (
+        "decimals are written with a point; with a comma if semicolons or tabs delimit, and the "
+        f"first {HEAD} rows leave no doubt"
+    )
 
 
 def _short(text, length=40):

@@ -74,6 +74,20 @@ def writer(path: PathLike, has_text: bool = False) -> Callable[..., None]:
     return WRITERS[kind]
 
 
+def as_stored(path: PathLike, texts: Array) -> Array:
+    """Return cells of text (N,) as the format of a path stores them best.
+
+    Text formats keep the text. Others get numbers, if each cell is empty or a number below 2^53.
+    """
+    kind = suffix(path)
+    if kind in TEXT or kind not in WRITERS:
+        return texts
+    if not all(cell is None or is_number(cell) for cell in texts):
+        return texts
+    numbers = np.array([np.nan if cell is None else float(cell) for cell in texts])
+    return texts if np.any(np.abs(numbers) >= 2**53) else numbers
+
+
 def _no_text(kind):
     return f"expected a format that holds text, such as .csv or .parquet, got {kind}"
 
@@ -133,13 +147,17 @@ def _texts(values):
         return [[cell.removesuffix(".0") for cell in row] for row in rows]
     if values.dtype.kind == "O":
         return [
-            [
-                cell.removesuffix(".0") if isinstance(value, float) else cell
-                for value, cell in zip(*pair)
-            ]
+            [_text_of(value, cell) for value, cell in zip(*pair)]
             for pair in zip(values.tolist(), rows)
         ]
     return rows
+
+
+def _text_of(value, text):
+    """Return the text of a cell; None is an empty one."""
+    if value is None:
+        return ""
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 # NumPy and parquet ------------------------------------------------------------------------

@@ -102,5 +102,6 @@ def effective_rows(weight: Array | None, rows: int) -> float:
     """Return the effective number of rows, (sum w)^2 / sum w^2, whatever the unit of weights."""
     if weight is None:
         return float(rows)
+    # Checked weights have squares that sum up, but those of a part of the rows may vanish.
     weight = np.ldexp(weight, -np.frexp(np.max(weight))[1])
     return float(np.sum(weight) ** 2 / np.sum(weight**2))

@@ -19,10 +19,11 @@ def fit(path, lines, *options, encoding="utf-8"):
     "lines, options, encoding, message",
     [
         (
-            ["a;b", *(line.replace(",", ";").replace(".", ",") for line in PLAIN)],
+            ["a,b", *(f'"{a}",{b}'.replace(".", ",", 1) for a, b in ROWS)],
             (),
             "utf-8",
-            "(decimals are written with a point)",
+            "(decimals are written with a point; with a comma if semicolons or tabs delimit, and "
+            "the first 200 rows leave no doubt); --without a leaves the column out\n",
         ),
         (["a,b", *PLAIN], (), "utf-16", "expected UTF-8 text, got UTF-16"),
         (

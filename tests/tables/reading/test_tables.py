@@ -199,7 +199,7 @@ def test_one_column(tmp_path):
         ("a,b\n1,2\n3,tall\n", r"row 2 \(line 3\), column 'b': expected a number, got 'tall'"),
         ("a,b\n1,2\n\n3,\n", r"row 2 \(line 4\), column 'b': expected a number, got an empty cell"),
         ("1,2\n3,12_34\n", r"row 2 \(line 2\), column 'x2': expected a number, got '12_34'"),
-        ("a;b\n0,5;0,7\n", r"row 1 .*got '0,5' \(decimals are written with a point\)"),
+        ("a;b\n0,5;0.7\n", r"row 1 .*got '0,5' \(decimals are written with a point; with a comma "),
         ("a,b\n1,2\n3\n", r"row 2 \(line 3\): expected 2 columns, got 1"),
         ("a\n1\n2,3\n", r"row 2 \(line 3\): expected 1 column, got 2"),
         ("a,b\n1,2\n3,4,5\n", r"row 2 \(line 3\): expected 2 columns, got 3"),
