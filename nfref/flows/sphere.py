@@ -40,20 +40,16 @@ from math import pi
 import autograd.numpy as np
 
 from nfref.flow import Flow
-from nfref.flows.autoregressive import MAF, autoregressive_forward, autoregressive_inverse
+from nfref.flows.autoregressive import MAF
 from nfref.flows.composition import with_fields_of
 from nfref.flows.radial import length
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import at_least, check_count
-from nfref.runtime.params import at_path
 from nfref.transformers.by_coordinate import ByCoordinate
-from nfref.transformers.rational_quadratic import RationalQuadratic, curve, curve_inverse, fractions
+from nfref.transformers.rational_quadratic import RationalQuadratic
 
 # Formulas ---------------------------------------------------------------------------------
-# All splines keep the poles, and the longitude pi. A float near 0 has more digits than one near
-# pi/2 or pi, so an angle v of [-B, B] is measured from the ends of its interval: by u = v + B, its
-# distance from the left end, where v < 0, and by u = v - B elsewhere.
 
 
 def direction(rows: Array) -> Array:
@@ -66,7 +62,7 @@ def angles_of(x: Array) -> tuple[Array, Array, Array]:
     """Return the length of each row, its angles, and the logs of the cosines of its latitudes.
 
     Shapes: x (N, D). Returns (N, 1); (N, D-1), the latitude of the last coordinate first, then
-    those before it, then the longitude, all as u; (N, D-2).
+    those before it, then the longitude; (N, D-2).
     """
     radius, x = length(x), direction(x)
     squares = np.cumsum(x * x, axis=1)[:, 1:]
@@ -75,49 +71,21 @@ def angles_of(x: Array) -> tuple[Array, Array, Array]:
     before, after = rho[:, :-1], rho[:, 1:]
     nowhere = at_zero[:, 1:]
     cosines = np.where(nowhere, 1, before / np.where(nowhere, 1, after))
-    side = side_of(-x[:, 2:])
-    latitudes = side * np.arctan2(np.where(nowhere, 1, before), -side * x[:, 2:])
-    longitude = np.arctan2(-x[:, 1:2], -np.where(at_zero[:, :1], 1, x[:, :1]))
+    latitudes = np.arctan2(x[:, 2:], np.where(nowhere, 1, before))
+    longitude = np.arctan2(x[:, 1:2], np.where(at_zero[:, :1], 1, x[:, :1]))
     angles = np.concatenate([latitudes[:, ::-1], longitude], axis=1)
     return radius, angles, log_cosines(cosines)[:, ::-1]
 
 
 def from_angles(radius: Array, angles: Array) -> tuple[Array, Array]:
-    """Return the rows (N, D) of these lengths and angles u, and the logs of cosines as above."""
-    side = side_of(angles[:, :-1])
-    # The longitude of a pole stays known: no cosine is exactly 0.
-    cosines = np.maximum(np.sin(side * angles[:, :-1]), np.finfo(getval(radius).dtype).eps)
-    sines = -side * np.cos(angles[:, :-1])
-    rest = radius
+    """Return the rows (N, D) of these lengths and angles, and the logs of cosines as above."""
+    cosines, rest = np.cos(angles[:, :-1]), radius
     last: list[Array] = []
     for k in range(cosines.shape[1]):
-        last.insert(0, rest * sines[:, k : k + 1])
+        last.insert(0, rest * np.sin(angles[:, k : k + 1]))
         rest = rest * cosines[:, k : k + 1]
-    first = [-rest * np.cos(angles[:, -1:]), -rest * np.sin(angles[:, -1:])]
+    first = [rest * np.cos(angles[:, -1:]), rest * np.sin(angles[:, -1:])]
     return np.concatenate(first + last, axis=1), log_cosines(cosines)
-
-
-def side_of(u: Array) -> Array:
-    """Return the sign of u, also that of a zero, which is one of both ends. Elementwise."""
-    return np.copysign(1, getval(u).real)
-
-
-def spline_from_ends(
-    curve: Callable[..., tuple[Array, Array]], u: Array, h: tuple[Any, ...], bound: float
-) -> tuple[Array, Array]:
-    """Apply the curve of a spline to points u of [-B, B], measured from the ends as above.
-
-    h holds the knots x_k and y_k by their distances from the left end, then from the right end and
-    in reverse order, then s_k and d_k. Elementwise.
-    """
-    x_left, y_left, x_right, y_right, s, d = h
-    side = side_of(u)
-    from_right = side < 0
-    knots = np.where(from_right, x_right, x_left), np.where(from_right, y_right, y_left)
-    slopes = np.where(from_right, s[::-1], s), np.where(from_right, d[::-1], d)
-    value, log_slope = curve(side * u, (*knots, *slopes))
-    # Beyond the middle the other end is nearer.
-    return side * np.where(value > bound, value - 2 * bound, value), log_slope
 
 
 def log_cosines(cosines: Array) -> Array:
@@ -129,35 +97,6 @@ def log_area(before: Array, after: Array) -> Array:
     """Return sum_k (k - 2) log(cos phi'_k / cos phi_k), (N,), from the logs of both, (N, D-2)."""
     powers = np.arange(before.shape[1], 0, -1, dtype=getval(before).dtype)
     return np.sum((after - before) * powers, axis=1)
-
-
-# Transformer ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _SplineFromEnds(RationalQuadratic):
-    """The same map as :class:`nfref.RationalQuadratic`, of points measured from the ends."""
-
-    bound: float
-
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
-        """Return h of :func:`spline_from_ends` from network outputs raw (P, ...)."""
-        _, _, s, d = super().constrain(raw)
-        widths = fractions(raw[: self.bins], self.min_width)
-        heights = fractions(raw[self.bins : 2 * self.bins], self.min_height)
-        parts = widths, heights, widths[::-1], heights[::-1]
-        return (*(self._sums(part) for part in parts), s, d)
-
-    def _sums(self, parts):
-        return 2 * self.bound * np.cumsum(np.concatenate([0 * parts[:1], parts]), axis=0)
-
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
-        """Return (x, log dx/dz), each in the shape of z."""
-        return spline_from_ends(curve_inverse, z, h, self.bound)
-
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
-        """Return (z, log dz/dx), each in the shape of x."""
-        return spline_from_ends(curve, x, h, self.bound)
 
 
 # Flow -------------------------------------------------------------------------------------
@@ -208,15 +147,8 @@ class SphereSpline(Flow):
     @cached_property
     def angles(self) -> MAF:
         """The flow of latitudes and longitude."""
-        return self._flow_of_angles(RationalQuadratic)
-
-    @cached_property
-    def _from_ends(self) -> MAF:
-        """The same flow, of angles measured from the ends of their intervals."""
-        return self._flow_of_angles(_SplineFromEnds)
-
-    def _flow_of_angles(self, spline):
-        latitude, longitude = spline(self.bins, pi / 2), spline(self.bins, pi, "circular")
+        latitude = RationalQuadratic(self.bins, pi / 2)
+        longitude = RationalQuadratic(self.bins, pi, "circular")
         angles, last = self.dim - 1, self.dim - 2
         own = ByCoordinate((latitude,) * last + (longitude,))
         return with_fields_of(self, MAF, dim=angles, transformer=own, periodic=(last,))
@@ -225,29 +157,14 @@ class SphereSpline(Flow):
         return self.angles.init(rng)
 
     def _forward(self, params, z, context):
-        return self._moved(1, params, z, context)
+        return self._moved(self.angles._forward, params, z, context)
 
     def _inverse(self, params, x, context):
-        return self._moved(-1, params, x, context)
+        return self._moved(self.angles._inverse, params, x, context)
 
-    def _moved(self, direction, params, rows, context):
+    def _moved(self, move, params, rows, context):
         radius, angles, before = angles_of(rows)
-        log_det = 0
-        for layer, _, path in self._from_ends.members(direction):
-            angles, one = self._layer(layer, direction, at_path(params, path), angles, context)
-            log_det = log_det + one
+        angles, log_det = move(params, angles, context)
         rows, after = from_angles(radius, angles)
         log_det = log_det + log_area(before, after)
         return rows, np.where(radius[:, 0] > 0, log_det, 0 * log_det)  # a row of zeros stays
-
-    def _layer(self, layer, direction, params, angles, context):
-        """Apply a layer; its network reads the angles themselves."""
-        conditioner = layer.conditioner(params, context)
-        bounds = np.array([pi / 2] * (self.dim - 2) + [pi], getval(angles).dtype)
-
-        def parameters(u):
-            return conditioner(u - side_of(u) * bounds)
-
-        if direction == 1:
-            return autoregressive_forward(angles, layer.transformer.forward, parameters)
-        return autoregressive_inverse(angles, layer.transformer.inverse, parameters)

@@ -101,12 +101,8 @@ def test_poles_come_back(dim):
     x = np.concatenate([np.eye(dim), -np.eye(dim), np.eye(dim) + 1e-9])
     z, log_det = flow.inverse(params, x)
     back, log_det_back = flow.forward(params, z)
-    of_pole = np.arange(len(x)) % dim >= 2
-    np.testing.assert_allclose(back[of_pole], x[of_pole], atol=1e-14)
-    # The first two rows of each kind are no poles, and a rounding error passes the map's slope.
-    far = np.max(np.abs(back - x), axis=1)
-    assert np.all(far <= 4 * np.finfo(float).eps * np.exp(np.abs(log_det)))
-    np.testing.assert_allclose(log_det + log_det_back, 0, atol=1e-13)
+    np.testing.assert_allclose(back, x, atol=1e-14)
+    np.testing.assert_allclose(log_det + log_det_back, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [1e-200, 1e200])
