@@ -5,6 +5,7 @@ More threads do not help with arrays as small as those of the tests.
 
 import os
 import re
+import signal
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +42,14 @@ def pytest_configure(config):
 
         for part in ("couplings", "masks"):
             optional_parts({part, "splines"})
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let SIGINT raise KeyboardInterrupt; a job in the background of a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=NO_NUMBA)

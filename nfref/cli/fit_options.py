@@ -189,6 +189,8 @@ class Targets(Options):
             path = getattr(asked, name)
             if path is None:
                 continue
+            if not path:
+                raise UsageError(f"--{name}: expected a file to write, got ''")
             check_writable(path)
             if os.path.realpath(path) in taken:
                 raise UsageError(

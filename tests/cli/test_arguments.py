@@ -132,6 +132,7 @@ OUT = ("--out", "kept.npz")
         (("fit", "good.csv", "--lr", "fast", *OUT), "--lr: expected a number, got 'fast'"),
         (("fit", "good.csv", "--seed", "-1", *OUT), "--seed: expected at least 0, got -1"),
         (("fit", "good.csv", "--hidden", "64,", *OUT), "--hidden: expected a whole number, got ''"),
+        (("fit", "good.csv", "--out", ""), "--out: expected a file to write, got ''"),
         (
             ("fit", "good.csv", "--hidden", "1", *OUT),
             "--flow maf: hidden: expected at least 2 units",

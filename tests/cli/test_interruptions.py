@@ -170,8 +170,6 @@ class Interrupted:
 
     def __init__(self, at=0):
         self.at, self.calls, self.candidates, self.first = at, 0, 0, None
-        # A shell makes its background jobs ignore SIGINT.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.setprofile(self)
         try:
             self.status = main(["fit", "few.csv", *QUICK, *REAL, "--out", "m.npz"])
@@ -179,7 +177,6 @@ class Interrupted:
             self.status = 130
         finally:
             sys.setprofile(None)
-            signal.signal(signal.SIGINT, before)
 
     def __call__(self, frame, event, argument):
         if event == "call":
@@ -193,7 +190,7 @@ class Interrupted:
 
 @pytest.mark.parametrize("moments", [8, pytest.param(200, marks=pytest.mark.thorough)])
 def test_ctrl_c_keeps_a_model_at_every_moment_after_the_first_candidate(
-    folder, monkeypatch, moments
+    ctrl_c, folder, monkeypatch, moments
 ):
     """Once the model is being written, the command ends with 130 after it."""
     monkeypatch.chdir(folder)
@@ -206,13 +203,13 @@ def test_ctrl_c_keeps_a_model_at_every_moment_after_the_first_candidate(
         assert found.status in (0, 130) and load_model(folder / "m.npz").columns == COLUMNS, at
 
 
-def test_ctrl_c_before_the_first_candidate_leaves_nothing(folder, monkeypatch):
+def test_ctrl_c_before_the_first_candidate_leaves_nothing(ctrl_c, folder, monkeypatch):
     monkeypatch.chdir(folder)
     write_people(folder / "few.csv", rows=people(60))
     assert Interrupted(5000).status == 130 and names(folder) == ["few.csv", "people.csv"]
 
 
-def test_in_python_ctrl_c_keeps_the_best_and_a_second_one_raises():
+def test_in_python_ctrl_c_keeps_the_best_and_a_second_one_raises(ctrl_c):
     """The second one may come in another fit, as in a loop."""
 
     def interrupt(estimator, at):

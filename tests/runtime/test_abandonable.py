@@ -54,15 +54,7 @@ def endless():
     end.set()
 
 
-@pytest.fixture
-def heard():
-    """Let Ctrl-C raise: a job in the background of a shell ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_abandons_the_call(heard, endless):
+def test_ctrl_c_abandons_the_call(ctrl_c, endless):
     wait, started = endless
 
     def press():
@@ -93,7 +85,7 @@ def test_other_threads_give_up_their_calls_too(endless):
     assert found == [abandonable.Abandoned]
 
 
-def test_an_interrupted_fit_waits_for_no_call(heard, endless):
+def test_an_interrupted_fit_waits_for_no_call(ctrl_c, endless):
     wait, started = endless
     with interrupts.keeping() as signals:
         with signals.interruptible(), pytest.raises(KeyboardInterrupt):

@@ -78,9 +78,8 @@ def test_a_task_that_is_no_longer_expected_is_stopped():
     assert ended == [True, True]
 
 
-def test_ctrl_c_has_the_tasks_end_and_their_results_count():
+def test_ctrl_c_has_the_tasks_end_and_their_results_count(ctrl_c):
     stop, begun = threading.Event(), threading.Barrier(2)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers ignore it
 
     def task(k, stopped):
         if k < 2:
@@ -90,12 +89,9 @@ def test_ctrl_c_has_the_tasks_end_and_their_results_count():
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         return k, stop.wait(10)
 
-    try:
-        with Tasks(task, 2, stop.set) as tasks:
-            found = [tasks.result(k, range(k + 1, 3)) for k in range(3)]
-        assert found == [(0, True), (1, True), (2, True)]
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with Tasks(task, 2, stop.set) as tasks:
+        found = [tasks.result(k, range(k + 1, 3)) for k in range(3)]
+    assert found == [(0, True), (1, True), (2, True)]
 
 
 def test_an_error_ends_the_others():

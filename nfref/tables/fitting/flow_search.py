@@ -22,6 +22,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Generator, Iterator, Sequence
 from nfref.runtime.backends import threads
+from nfref.runtime.checks import plural
 from nfref.runtime.interrupts import insisted, interruptible
 from nfref.runtime.tasks import Tasks
 from nfref.tables.densities.pool import Pool
@@ -527,7 +528,7 @@ class _FlowSearch:
         if not self.interrupted:
             cut += self.left_out
         return (
-            f"the time budget cut {cut} trainings of flows"
+            f"the time budget cut {cut} {plural('training', cut)} of flows"
             if cut and self.plan.time_budget is not None
             else ""
         )
