@@ -1,9 +1,9 @@
 """The data that the kernels of a chain pass on: one block of rows, and the places of its numbers.
 
-A block is ``ROWS`` rows of data, held coordinate by coordinate: u is (D, ROWS), so that every
-loop over rows is contiguous and of known length. Instructions act on u in place, one after the
-other. An instruction leaves on the *tape* the numbers that its derivative will need; its
-vector-Jacobian product turns the cotangent of its output into that of its input, in place too.
+A block is ``ROWS`` rows of data, held coordinate by coordinate: u is (D, ROWS), so that every loop
+over rows is contiguous. Instructions act on u in place, one after the other. An instruction leaves
+on the *tape* the numbers that its derivative will need; its vector-Jacobian product turns the
+cotangent of its output into that of its input, in place too.
 """
 
 from collections import namedtuple

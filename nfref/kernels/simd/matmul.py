@@ -1,10 +1,10 @@
 """Matrix products inside compiled code.
 
 The three products that a network layer needs, on flat arrays with offsets. Activations are held
-feature by feature, ``ROWS`` rows of data side by side, so that every loop over rows is contiguous
-and of known length. ``width`` is ``ROWS``, or that times the pixels of an image; it is 1 if there
-is a single row, whose features then stand side by side. A weight is (fan_in, fan_out), ``stride``
-numbers from row to row, so that a part of it can be used where it stands.
+feature by feature, ``ROWS`` rows of data side by side, so that every loop over rows is contiguous.
+``width`` is ``ROWS``, or that times the pixels of an image; it is 1 if there is a single row, whose
+features then stand side by side. A weight is (fan_in, fan_out), ``stride`` numbers from row to row,
+so that a part of it can be used where it stands.
 
 Held like that, activations are already in the order in which a product wants to read them.
 A library of linear algebra cannot know it: it would copy both factors into an order of its

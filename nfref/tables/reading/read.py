@@ -143,9 +143,8 @@ def readable(path: str) -> Iterator[None]:
         kind = os.stat(path)
         if stat.S_ISDIR(kind.st_mode):
             raise TableError(f"{path}: expected a file, got a folder")
-        streams = stat.S_ISFIFO(kind.st_mode) or stat.S_ISREG(
-            kind.st_mode
-        )  # /dev/stdin may be both
+        # /dev/stdin may be a pipe or a file.
+        streams = stat.S_ISFIFO(kind.st_mode) or stat.S_ISREG(kind.st_mode)
         if is_special(path) and not (streams and extension in TEXT):
             raise TableError(f"{path}: expected a regular file, got a device or a pipe")
         if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
