@@ -48,6 +48,11 @@ NOT_RUN = {
         "oracle",
         "flow_tests(make_coupling",
     ): "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
+    (
+        "how_to/take_a_density_along",
+        "import pymc",
+    ): "PyMC needs an older Numba, for which all kernels would be compiled anew; the block before "
+    "it samples the same posterior in numpyro",
 }
 HEAVY = {"README"}
 # Objects that a page assumes: a flow of the reader's own, or of another library.
