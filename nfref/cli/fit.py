@@ -14,7 +14,7 @@ from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, note, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
-from nfref.runtime.annotations import Any, Iterator
+from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import plural
 from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
@@ -29,44 +29,6 @@ from nfref.tables.fitting.supports import Supports, choose_supports
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
-
-DESCRIPTION = """\
-Fit a density to the rows of DATA by maximum likelihood.
-
-Several candidates are tried: Gaussians, mixtures, neural spline flows and masked
-autoregressive flows. The model is a weighted sum of them; rows that are held out decide the
-weights. nfref.FlowDensity does the same in Python. --flow NAME fits one flow alone. With
---given the model is the density of the other columns given these. Cells may be empty: the
-command samples them several times while it fits simple densities, and fits flows to the last
-sample.
-
-DATA may be larger than memory: the command reads it once. If it has more rows than --rows,
-the command uses a random sample, which is the same however the rows are divided into files.
-
-A tenth of the rows is kept for a test. Of the others, some are held out to choose the weights
-and to stop training early. The command ends with a table: the mean log-likelihood of the test
-rows under every candidate and under the pool, with its standard error, in nats per row and in
-the units of the data. Higher is better.
-
-Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
-with --out writes a checkpoint beside the model every minute; with --checkpoint it writes one
-to that file after every epoch. --resume continues from a checkpoint; with the same DATA and
-options it gives the same bits as a fit that was never interrupted."""
-
-EXAMPLE = """\
-example:
-  nfref fit wine --out wine.npz
-  nfref fit people.csv --given age,town --column town=category --out model.npz
-  nfref fit people.csv --weights w --column age=positive --column town=category --time 60
-  nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
-  nfref fit shares.csv --column share=0:1 --drop-duplicates --out shares.npz
-  nfref fit wine --checkpoint half.npz --out wine.npz
-  nfref fit wine --resume half.npz --out wine.npz"""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``fit`` to the command line."""
-    commands.add("fit", run, Source, Training, Targets, description=DESCRIPTION, example=EXAMPLE)
 
 
 @dataclass(frozen=True)
@@ -161,7 +123,37 @@ class Task:
 
 
 def run(source: Source, training: Training, targets: Targets) -> None:
-    """Fit, write the model and the picture, print the table."""
+    """Fit a density to the rows of DATA by maximum likelihood.
+
+    Several candidates are tried: Gaussians, mixtures, neural spline flows and masked
+    autoregressive flows. The model is a weighted sum of them; rows that are held out decide the
+    weights. nfref.FlowDensity does the same in Python. --flow NAME fits one flow alone. With
+    --given the model is the density of the other columns given these. Cells may be empty: the
+    command samples them several times while it fits simple densities, and fits flows to the last
+    sample.
+
+    DATA may be larger than memory: the command reads it once. If it has more rows than --rows,
+    the command uses a random sample, which is the same however the rows are divided into files.
+
+    A tenth of the rows is kept for a test. Of the others, some are held out to choose the weights
+    and to stop training early. The command ends with a table: the mean log-likelihood of the test
+    rows under every candidate and under the pool, with its standard error, in nats per row and in
+    the units of the data. Higher is better.
+
+    Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
+    with --out writes a checkpoint beside the model every minute; with --checkpoint it writes one
+    to that file after every epoch. --resume continues from a checkpoint; with the same DATA and
+    options it gives the same bits as a fit that was never interrupted.
+
+    example:
+      nfref fit wine --out wine.npz
+      nfref fit people.csv --given age,town --column town=category --out model.npz
+      nfref fit people.csv --weights w --column age=positive --column town=category --time 60
+      nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
+      nfref fit shares.csv --column share=0:1 --drop-duplicates --out shares.npz
+      nfref fit wine --checkpoint half.npz --out wine.npz
+      nfref fit wine --resume half.npz --out wine.npz
+    """
     targets = targets.checked(source.data)
     plan, data = training.plan(), source.load(not targets.quiet)
     plan, asked = plan.begun(), asked_for(source, training, plan, data.values)

@@ -26,7 +26,6 @@ from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import note, row_bar, say, say_written, utf8_output
-from nfref.runtime.annotations import Any
 from nfref.runtime.checks import plural
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
@@ -36,43 +35,6 @@ from nfref.tables.reading import as_stored, quoted_names, write_table, writer
 ROWS = 1024  # rows that are answered at once
 ONE_ROW = 10_000  # samples for a single row
 TABLE_MODEL = "a model file of the density of a table"
-
-PREDICT = """\
-Predict one column from the others, for every row of DATA: its mean, its median and an
-interval that holds it with probability --interval; for a category the probability of each
-label. The command does not use the values of the column itself; DATA may lack it. Empty cells
-in other columns count as unknown. The answers are computed from weighted samples, and are the
-same each time."""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``quantile``, ``predict`` and ``impute`` to the command line."""
-    commands.add(
-        "quantile",
-        quantile,
-        Quantiles,
-        description="Print quantiles of one column given values of others. Columns that you do\n"
-        "not give are unknown: the answer averages over their possible values.",
-        example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
-        "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95",
-    )
-    commands.add(
-        "predict",
-        predict,
-        Prediction,
-        description=PREDICT,
-        example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
-        "  nfref predict model.npz new.csv --column price --interval 0.5",
-    )
-    commands.add(
-        "impute",
-        fill,
-        Filling,
-        description="Write DATA with every empty cell sampled given the other cells of its row.\n"
-        "Another --seed gives another sample; their spread shows how uncertain cells are.\n"
-        "Columns that the model does not know stay as they are.",
-        example="example:\n  nfref impute people.npz people.csv --out filled.csv",
-    )
 
 
 def _column(model, name):
@@ -106,7 +68,14 @@ class Quantiles(Options):
 
 
 def quantile(options: Quantiles) -> None:
-    """Print a level and its quantile in each line."""
+    """Print quantiles of one column given values of others.
+
+    Columns that you do not give are unknown: the answer averages over their possible values.
+
+    example:
+      nfref quantile wine.npz --given alcohol=12 --column quality
+      nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95
+    """
     inputs.check_there("quantiles")
     model = inputs.table_model(options.model, "MODEL")
     column = _column(model, options.column)
@@ -151,7 +120,17 @@ class Prediction(Options):
 
 
 def predict(options: Prediction) -> None:
-    """Write one row of answers for each row of DATA."""
+    """Predict one column from the others, for every row of DATA.
+
+    The answers are its mean, its median and an interval that holds it with probability --interval;
+    for a category the probability of each label. The command does not use the values of the column
+    itself; DATA may lack it. Empty cells in other columns count as unknown. The answers are
+    computed from weighted samples, and are the same each time.
+
+    example:
+      nfref predict model.npz new.csv --column price --out prices.csv
+      nfref predict model.npz new.csv --column price --interval 0.5
+    """
     inputs.check_output(options.out, options.model, options.data, what="predictions")
     model = inputs.table_model(options.model, "MODEL")
     column = _column(model, options.column)
@@ -218,7 +197,14 @@ class Filling(Options):
 
 
 def fill(options: Filling) -> None:
-    """Write the table with its empty cells filled, in its own order of columns."""
+    """Write DATA with every empty cell sampled given the other cells of its row.
+
+    Another --seed gives another sample; their spread shows how uncertain cells are. Columns that
+    the model does not know stay as they are.
+
+    example:
+      nfref impute people.npz people.csv --out filled.csv
+    """
     inputs.check_output(options.out, options.model, options.data)
     model = inputs.table_model(options.model, "MODEL")
     data = load(options.data, options.header, column_matching.texts_for(model), may_be_empty=True)

@@ -27,7 +27,6 @@ from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, table_model
 from nfref.cli.streams import note, say_written, utf8_output
-from nfref.runtime.annotations import Any
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural
 from nfref.runtime.files import is_special
@@ -38,22 +37,6 @@ from nfref.tables.queries.scoring import sample_rows, stacked
 from nfref.tables.reading import numbered_columns, write_table, writer
 
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``sample`` to the command line."""
-    commands.add(
-        "sample",
-        sample,
-        Sampling,
-        description="Sample rows from a model, with the columns it was fitted to. With\n"
-        "--given, some columns have the values that you give. With --given-from, rows are\n"
-        "sampled for each row of a file, whose known cells stay as they are. A model that\n"
-        "was fitted with --given needs values of those columns.",
-        example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
-        "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
-        "  nfref sample model.npz --given-from some.csv --out rows.csv",
-    )
 
 
 @dataclass(frozen=True)
@@ -90,7 +73,17 @@ class Sampling(Options):
 
 
 def sample(options: Sampling) -> None:
-    """Write new rows as csv."""
+    """Sample rows from a model, with the columns it was fitted to.
+
+    With --given, some columns have the values that you give. With --given-from, rows are sampled
+    for each row of a file, whose known cells stay as they are. A model that was fitted with --given
+    needs values of those columns.
+
+    example:
+      nfref sample wine.npz -n 1000 --seed 1 --out new.csv
+      nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1
+      nfref sample model.npz --given-from some.csv --out rows.csv
+    """
     check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
         raise UsageError("-n N is required: how many rows")
