@@ -1,6 +1,5 @@
 """``nfref quantile``, ``predict`` and ``impute``: unknown cells of rows."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
-from nfref.cli.streams import note, row_bar, say, say_written, utf8_output
+from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
@@ -77,7 +76,7 @@ def quantile(options: Quantiles) -> None:
       nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95
     """
     inputs.check_there("quantiles")
-    model = inputs.table_model(options.model, "MODEL")
+    model = inputs.table_model(options.model)
     column = _column(model, options.column)
     if column.kind == "category":
         raise UsageError(
@@ -132,7 +131,7 @@ def predict(options: Prediction) -> None:
       nfref predict model.npz new.csv --column price --interval 0.5
     """
     inputs.check_output(options.out, options.model, options.data, what="predictions")
-    model = inputs.table_model(options.model, "MODEL")
+    model = inputs.table_model(options.model)
     column = _column(model, options.column)
     half = (1 - options.interval) / 2
     levels = (half, 0.5, 1 - half)
@@ -160,13 +159,7 @@ def predict(options: Prediction) -> None:
                 yield from _answered(answers, cells, data.name, bar)
                 rows += len(cells[0])
 
-    answered = blocks()
-    # An error in the first rows comes before any output.
-    answered = itertools.chain([next(answered)], answered)
-    with utf8_output(options.out) as output:
-        write_table(output, names, answered)
-    if options.out:
-        say_written(options.out, f"{rows:,} {plural('row', rows)}")
+    inputs.write_rows(options.out, names, blocks())
 
 
 def _answered(answers, cells, name, bar):
@@ -206,7 +199,7 @@ def fill(options: Filling) -> None:
       nfref impute people.npz people.csv --out filled.csv
     """
     inputs.check_output(options.out, options.model, options.data)
-    model = inputs.table_model(options.model, "MODEL")
+    model = inputs.table_model(options.model)
     data = load(options.data, options.header, column_matching.texts_for(model), may_be_empty=True)
     cells, sure = column_matching.partial_cells(data, model, extra=True)
     say_remark(data, sure)
