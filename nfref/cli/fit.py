@@ -12,7 +12,7 @@ from nfref.cli.data import Data, Source
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
-from nfref.cli.streams import complain, note, tolerant
+from nfref.cli.streams import complain, note, say, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
 from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import plural
@@ -155,7 +155,7 @@ def run(source: Source, training: Training, targets: Targets) -> None:
       nfref fit wine --resume half.npz --out wine.npz
     """
     targets = targets.checked(source.data)
-    plan, data = training.plan(), source.load(not targets.quiet)
+    plan, data = training.plan(), source.load()
     plan, asked = plan.begun(), asked_for(source, training, plan, data.values)
     with blamed("--resume: "):
         state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
@@ -165,31 +165,31 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     with tolerant(targets.out or targets.plot), keeping() as signals:
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
             for line in task.lines(source.weights, training.drop_duplicates, targets.verbose):
-                targets.say(line)
+                say(line)
             if not targets.out:
-                targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
-            keep = CheckpointWriter(targets.checkpoint, targets.out, asked, targets.say)
+                say("the model will not be kept: --out MODEL.npz writes it to a file")
+            keep = CheckpointWriter(targets.checkpoint, targets.out, asked)
 
             def callback(state):
                 with signals.held():
                     keep(state)
 
             plan = replace(plan, callback=callback, resume=state)
-            progress = Progress(targets.say, shown=not targets.quiet)
+            progress = Progress(say, shown=not targets.quiet)
             fitted = task.fit(plan, source.seed, progress)
             cells = task.data.table.cells()
             tests = ScoredRows.of(fitted.density, task.split.test(cells))
             if fitted.tried[-1].message:
-                targets.say(f"pool: {fitted.tried[-1].message}")
+                say(f"pool: {fitted.tried[-1].message}")
             if targets.out:
                 about = {"flow": training.name, "data": source.data, "seed": source.seed}
                 _write_model(place, task, fitted, tests, about)
                 keep.done()
-                targets.say(f"wrote {targets.out}")
+                say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
-                targets.say(f"--resume {targets.checkpoint} continues from here")
+                say(f"--resume {targets.checkpoint} continues from here")
             if signals.came and targets.out and targets.plot:
-                targets.say(
+                say(
                     f"{targets.plot} is not drawn after an interrupt: nfref plot "
                     f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
                 )
@@ -316,5 +316,5 @@ def _plot(targets, picture, data, density):
         plot_density("--plot", picture, shown, None, data.columns, shown.numbers(cells))
     except UsageError as error:
         return error
-    targets.say(f"wrote {targets.plot}")
+    say(f"wrote {targets.plot}")
     return None

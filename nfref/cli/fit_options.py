@@ -189,11 +189,6 @@ class Targets(Options):
                 taken[os.path.realpath(path)] = name
         return asked
 
-    def say(self, line: str) -> None:
-        """Print a line unless --quiet is given."""
-        if not self.quiet:
-            print(line, flush=True)
-
 
 def asked_for(source: Source, training: Training, plan: Plan, values: Array) -> dict[str, Any]:
     """Return all that decides the bits of a fit, by option; --resume needs the same."""

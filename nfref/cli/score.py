@@ -14,7 +14,7 @@ from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
 from nfref.cli.streams import note, printable, row_bar
-from nfref.runtime.annotations import Array, Iterator, Sequence
+from nfref.runtime.annotations import Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
@@ -215,9 +215,10 @@ def scored_batches(
                 found = _marginal(model.density, values, path, first, sampler, options)
             else:
                 found = Marginal.exact(log_prob(model.density, model.params, values))
+        known = np.sum(~np.isnan(found.log_prob))  # NaN is sorted behind all numbers
         worst = [
             Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-            for k in lowest(found.log_prob, options.shown)
+            for k in np.argsort(found.log_prob, kind="stable")[: min(options.shown, known)]
         ]
         weight = np.ones(len(values)) if weight is None else weight
         incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
@@ -260,14 +261,6 @@ def tables_for(
     of_table = isinstance(model.density, TableDensity)
     for table in batches(path, header, texts, keep=keep, may_be_empty=of_table):
         yield Data(path, table)
-
-
-def lowest(log_prob: Array, most: int) -> Array:
-    """Return the places of the lowest scores, lowest first, without NaN."""
-    places = np.flatnonzero(~np.isnan(log_prob))
-    if len(places) > most:
-        places = places[np.argpartition(log_prob[places], most)[:most]] if most else places[:0]
-    return places[np.argsort(log_prob[places], kind="stable")]
 
 
 def _shown(cells, model, data):
