@@ -10,6 +10,8 @@ log_det and log_prob by rows and context. An adapter imports its library when it
 copies an object before it changes the dtype.
 """
 
+from functools import partial
+
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import jax_function
@@ -129,12 +131,7 @@ def of(
     functions = _functions(thing, rng, dtype, context, train)
     if context is not None and functions.get("context") is None:
         functions = {**functions, "context": np.asarray(context)}
-    if event_shape is None:
-        return functions
-    shaped = with_event_shape(functions, event_shape)
-    if functions.get("twin"):
-        shaped["twin"] = with_event_shape(functions["twin"], event_shape)
-    return shaped
+    return functions if event_shape is None else with_event_shape(functions, event_shape)
 
 
 def maker(
@@ -143,7 +140,8 @@ def maker(
     rng: Any,
     dtype: Any = np.float64,
     train: Any = True,
-    **options: Any,
+    context: Array | None = None,
+    event_shape: Any = None,
 ) -> Callable[..., Any]:
     """Return a function that makes a new flow and adapts it: ``make=`` of ``check_flow``.
 
@@ -152,14 +150,15 @@ def maker(
     """
     seed = int(rng.integers(2**32))
 
+    def made(shape):
+        adapt = partial(of, construct(), rng=np.random.default_rng(seed), dtype=dtype)
+        return adapt(context=context, event_shape=shape, train=train)
+
     def make():
-        generator = np.random.default_rng(seed)
-        if options.get("event_shape") is not None:  # from another flow: this one stays fresh
-            shape, options["event_shape"] = options["event_shape"], None
-            other = of(construct(), rng=generator, dtype=dtype, train=train, **options)
-            options["event_shape"] = event_shapes(other, shape)
-            generator = np.random.default_rng(seed)
-        return of(construct(), rng=generator, dtype=dtype, train=train, **options)
+        shape = event_shape
+        if shape is not None:  # another flow finds it, so that this one stays fresh
+            shape = event_shapes(made(None), shape)
+        return made(shape)
 
     return make
 
