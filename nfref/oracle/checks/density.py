@@ -115,7 +115,6 @@ class _Check(Check):
         yield from self.by_itself(measured)
         kinks = []
         if self.gradient is not None:
-            self.stopwatch.restart()
             kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
         yield from self.of_its_values(measured, self.gradient, kinks)
         yield from self.as_it_is_used(measured)

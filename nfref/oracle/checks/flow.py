@@ -155,7 +155,11 @@ class _Check(Check):
                 judge, more = log_det.unbiased, [subjects[name].apart(has_log_det=True)]
             yield self.timed(judge, f"log_det_{name}", measured, *more)
         for name, measured in measurements.items():
-            yield from self.one_direction(name, measured, kinks.get(name, []))
+            end, found = f"_{name}", kinks.get(name, [])
+            given = measured, self.gradient[name], found, self.context_moves, end
+            yield from self.of_its_values(*given)
+            yield self.timed(array_contract.stays_inside, f"stays_inside{end}", measured)
+            yield self.timed(knots.knots, f"knots{end}", measured, found)
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
             yield self.timed(log_det.keeps_orientation, f"orientation_{name}", measured, holds)
@@ -187,7 +191,6 @@ class _Check(Check):
             subject(probes.rows[::-1], probes.context_row[::-1])
         count = DERIVATIVES * len(probes) / max(timer(), 1e-9)
         if isinstance(there, Box):
-            self.stopwatch.restart()
             kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
             if kinks[name]:
                 distance = 1e-3 if self.dtype == np.float64 else 1e-2
@@ -205,13 +208,6 @@ class _Check(Check):
             except NO_ANSWER as error:
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points that had one", trouble)
-
-    def one_direction(self, name: str, measured: Measurement, kinks: Any) -> Iterator[Row]:
-        """Yield the rows on the values and log-determinants of one direction."""
-        given = measured, self.gradient[name], kinks, self.context_moves
-        yield from self.of_its_values(*given, f"_{name}")
-        yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
-        yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
 
     def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
         """Yield rows on the way there and back; return True if they hold."""
