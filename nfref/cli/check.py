@@ -10,6 +10,7 @@ import sys
 import time
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -124,12 +125,10 @@ def load(name: str) -> Any:
         thing = importlib.import_module(module)
     except Exception as error:
         raise UsageError(f"{module}: cannot be imported: {type(error).__name__}: {error}") from None
-    for part in path.split("."):
-        try:
-            thing = getattr(thing, part)
-        except AttributeError:
-            raise UsageError(f"{module}: expected an object {path!r}, found none") from None
-    return thing
+    try:
+        return attrgetter(path)(thing)
+    except AttributeError:
+        raise UsageError(f"{module}: expected an object {path!r}, found none") from None
 
 
 def check(options: Question) -> int:
@@ -192,9 +191,7 @@ def check(options: Question) -> int:
 
 def _report(options, thing, skip, rng):
     """Check an object, or a program that was started."""
-    from nfref.oracle import adapters
-    from nfref.oracle.checks.density import check_density
-    from nfref.oracle.checks.flow import check_flow
+    from nfref.oracle import adapters, check_density, check_flow
 
     if options.density is not None:
         return _of_table(options, thing, skip, rng)
