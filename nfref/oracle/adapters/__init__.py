@@ -33,7 +33,7 @@ from nfref.oracle.adapters.nfref_flows import (
     random_flow,
 )
 from nfref.oracle.adapters.shapes import BY_NAME, event_shapes, with_event_shape
-from nfref.oracle.adapters.torch_arrays import torch_function
+from nfref.oracle.adapters.torch_arrays import TORCH, torch_function
 from nfref.oracle.adapters.torch_libraries import (
     from_freia,
     from_nflows,
@@ -47,10 +47,10 @@ from nfref.oracle.adapters.torch_libraries import (
     from_zuko_distribution,
 )
 from nfref.oracle.adapters.user_objects import (
-    float64_twin,
     functions_of,
     is_torch_module,
     own_functions,
+    with_twin,
 )
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
@@ -232,14 +232,13 @@ def _functions(thing, rng, dtype, context, train):
     if adapter is not None:
         if context is not None and not adapter.conditional:
             raise TypeError(f"context: {type(thing).__name__} takes no context")
-        options: dict[str, Any] = {} if context is None else {"context": context}
-        options["train"] = train
-        return float64_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
-    own = own_functions(thing, dtype, train)
+        make = partial(adapter, context=context, train=train)
+        return with_twin(make, thing, dtype, adapter.library.in_dtype)
+    if is_torch_module(thing):
+        return with_twin(partial(own_functions, train=train), thing, dtype, TORCH.in_dtype)
+    own = own_functions(thing, dtype)
     if own is not None:
-        if not is_torch_module(thing) or "log_prob" in own:
-            return own
-        return float64_twin(own, own_functions, thing, dtype, {})
+        return own
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
     if isinstance(thing, type):
