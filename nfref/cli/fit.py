@@ -54,7 +54,11 @@ class Task:
         data, weight = data.weighed(source.weights)
         with blamed(f"{data.name}: "):
             split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
-        given = _given(training.given, data, source.weights)
+        if source.weights in training.given:
+            words = "expected other columns than that of --weights"
+            raise UsageError(f"--given: {words}, got {source.weights!r}")
+        with blamed("--"):
+            given = check_given(training.given, data.columns)
         columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         train = split.train(data.table.cells())
@@ -188,13 +192,13 @@ def run(source: Source, training: Training, targets: Targets) -> None:
                 say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
                 say(f"--resume {targets.checkpoint} continues from here")
+            problem = None
             if signals.came and targets.out and targets.plot:
                 say(
                     f"{targets.plot} is not drawn after an interrupt: nfref plot "
                     f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
                 )
-                problem = None
-            else:
+            elif targets.plot:
                 problem = _plot(targets, picture, task.data, fitted.density)
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
         if signals.came:  # while that is known, no score waits for a kernel
@@ -206,14 +210,6 @@ def run(source: Source, training: Training, targets: Targets) -> None:
 
 
 # Before the fit ---------------------------------------------------------------------------
-
-
-def _given(named, data, weights):
-    """Return the columns of --given."""
-    if weights in named:
-        raise UsageError(f"--given: expected other columns than that of --weights, got {weights!r}")
-    with blamed("--"):
-        return check_given(named, data.columns)
 
 
 def _columns(data, asked, given, weight):
@@ -307,8 +303,6 @@ def _or_none(number):
 
 def _plot(targets, picture, data, density):
     """Write the picture and return a problem with it: the model is written anyway."""
-    if not targets.plot:
-        return None
     cells = data.table.cells()
     cells = whole_rows(Part(cells, np.ones(len(cells[0])))).table
     shown = AsDensity(density, cells)

@@ -140,7 +140,7 @@ def predict(options: Prediction) -> None:
     else:
         names = ("mean", "median", "lower", "upper")
 
-    def answers(some, places):
+    def answers(some):
         if column.kind == "category":
             return label_probabilities(model.density, some, column.name)
         mean, at, _ = predictions(model.density, some, column.name, levels)
@@ -163,12 +163,11 @@ def predict(options: Prediction) -> None:
 
 
 def _answered(answers, cells, name, bar):
-    """Yield ``answers(columns' values, places)`` for batches of rows, counted by a bar."""
+    """Yield ``answers(columns' values)`` for batches of rows, counted by a bar."""
     for start in range(0, len(cells[0]), ROWS):
-        places = slice(start, start + ROWS)
-        some = [values[places] for values in cells]
+        some = [values[start : start + ROWS] for values in cells]
         with blamed(f"{name}: "):
-            found = answers(some, places)
+            found = answers(some)
         yield found
         bar.update(len(some[0]))
 
@@ -219,9 +218,9 @@ def fill(options: Filling) -> None:
     has_text = any(values.dtype == object for values in (*cells, *others.values()))
     writer(options.out, has_text)
 
-    def whole(some, places):
-        found = dict(zip(names, impute(density, some, rng, sampler=sampler)))
-        found.update({name: values[places] for name, values in others.items()})
+    def whole(some):
+        filled = impute(density, some[: len(cells)], rng, sampler=sampler)
+        found = dict(zip((*names, *others), (*filled, *some[len(cells) :])))
         return stacked([_as_written(found[name], name in counted) for name in order])
 
     counted = {
@@ -231,7 +230,7 @@ def fill(options: Filling) -> None:
     }
 
     with row_bar(True, total=len(cells[0])) as bar:
-        filled = _answered(whole, cells, data.name, bar)
+        filled = _answered(whole, [*cells, *others.values()], data.name, bar)
         write_table(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
     say(
