@@ -1,8 +1,16 @@
-"""The command ``nfref``: fit a density to a table, score and sample rows, plot a model.
+"""Normalizing flows for tables of numbers.
 
-Exit status 0 after success; 2 with one line ``nfref: error: ...`` for a mistake in what was asked
-for, and then nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP with nothing to keep; 141 if
-the reader of the output has gone. ``nfref check`` adds 1 and 3, see ``nfref check --help``.
+The commands fit the density of your data, in nats, as a model file that scores rows and
+samples new ones.
+
+DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
+built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the
+units of the data.
+
+example:
+  nfref fit wine --out wine.npz
+  nfref score wine.npz wine
+  nfref sample wine.npz -n 5
 """
 
 import inspect
@@ -19,20 +27,6 @@ from nfref.cli.streams import complain, flush_or_discard, note, printable, silen
 from nfref.runtime.interrupts import handled
 
 LONGEST = 700  # most characters of a message, whatever a file holds
-
-DESCRIPTION = """\
-Normalizing flows for tables of numbers: fit the density of your data, in nats, as a model
-file that scores rows and samples new ones.
-
-DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
-built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the
-units of the data.
-
-example:
-  nfref fit wine --out wine.npz
-  nfref score wine.npz wine
-  nfref sample wine.npz -n 5"""
-
 
 # Command -> module and function that run it, and its line of help. The module is imported when the
 # command is used. The function's docstring is the help, and its arguments are Options.
@@ -69,7 +63,7 @@ def function_of(name: str) -> Callable[..., Any]:
 
 def parser(asked: Sequence[str] = tuple(COMMANDS)) -> Parser:
     """Return the argparse parser of the command line; ``asked`` names the commands with options."""
-    root = Parser("nfref", DESCRIPTION)
+    root = Parser("nfref", __doc__ or "")
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for name, (_, words) in COMMANDS.items():
@@ -100,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status.
+        The exit status: 0 after success; 2 with one line ``nfref: error: ...`` for a mistake in
+        what was asked for, and then nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP with
+        nothing to keep; 141 if the reader of the output has gone. ``nfref check`` adds 1 and 3.
     """
     with handled(), usable():
         try:
