@@ -163,25 +163,18 @@ class Unlikely:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Marginal):
     """Scores of a batch of rows, and its least likely rows.
 
-    ``error`` and ``effective`` (N,) are those of
-    :class:`nfref.tables.queries.missing_cells.Marginal`; ``weight`` (N,) is the weight of rows, and
-    ``incomplete`` the number of rows with empty cells.
+    ``weight`` (N,) is the weight of rows, and ``incomplete`` the number of rows with empty cells.
     """
 
-    log_prob: np.ndarray
     least: list
-    error: np.ndarray
-    effective: np.ndarray
     weight: np.ndarray
-    incomplete: int = 0
+    incomplete: int
 
 
-def scored_batches(
-    model: Model, path: str, options: Scoring, alone: bool = False
-) -> Iterator[Scored]:
+def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> Iterator[Scored]:
     """Yield the scores of a file, a batch of rows at a time.
 
     Parameters
@@ -222,7 +215,7 @@ def scored_batches(
         ]
         weight = np.ones(len(values)) if weight is None else weight
         incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
-        yield Scored(found.log_prob, worst, found.error, found.effective, weight, incomplete)
+        yield Scored(found.log_prob, found.error, found.effective, worst, weight, incomplete)
         first += len(values)
 
 
@@ -323,7 +316,7 @@ class Summary:
             return float(np.sum(self._sums))
         return math.fsum(self._sums) / self.weight
 
-    def lines(self, several: bool = False) -> Iterator[str]:
+    def lines(self, several: bool) -> Iterator[str]:
         """Yield the lines to print; rows have their file if there are several."""
         yield f"mean log-likelihood: {self.mean:.6f} nats"
         if self.least:
