@@ -209,16 +209,16 @@ def parameter_gradients_of(
     given = [rng.standard_normal((ROWS, dim)), rng.standard_normal((ROWS, dim + 1))]
     if context is not None:
         given.append(np.asarray(context)[rng.integers(len(context), size=ROWS)])
+    arrays = [array.astype(dtype) for array in given]
 
-    def number(made):
-        rows, w, *more = (adapter.library.as_array(array.astype(dtype)) for array in given)
+    def number(made, rows, w, *more):
         functions = adapter.functions(made)
         if adapter.density:
             return (w[:, -1] * functions[0](rows, *more)).mean()
         values, log_det = functions[("forward", "inverse").index(direction)](rows, *more)
         return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
 
-    return adapter.library.parameter_gradient(thing, number, dtype)
+    return adapter.library.parameter_gradient(thing, number, dtype, *arrays)
 
 
 def _functions(thing, rng, dtype, context, train):

@@ -78,8 +78,8 @@ class ArrayLibrary:
     function: Callable  # (function of its arrays, *options) -> function of NumPy's arrays
     row_gradient: Callable  # the same -> its derivatives by rows and context
     sampler: Callable  # (draw, dtype) -> sample(rng, n)
-    parameter_gradient: Callable  # (object, number of it, dtype) -> loss, gradient and params
-    as_array: Callable  # NumPy's array -> its array
+    # (object, number of it and of arrays, dtype, *NumPy's arrays) -> loss, gradient and params
+    parameter_gradient: Callable
 
     def flow(
         self, forward: Any, inverse: Any = None, context: Any = None, *options: Any

@@ -28,13 +28,6 @@ def torch_function(function: Callable, *unused: Any) -> Callable:
     return call
 
 
-def as_tensor(array: Array) -> Any:
-    """Return an array as a tensor that shares its memory."""
-    import torch
-
-    return torch.from_numpy(array)
-
-
 def to_numpy(part: Any) -> Any:
     """Return a tensor as an array, detached from its graph."""
     return part.detach().numpy() if hasattr(part, "detach") else part
@@ -140,8 +133,10 @@ def _cast(value, dtype):
     return value.detach().to(dtype) if casts else value
 
 
-def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Return arguments of ``check_parameter_gradients`` for a number of a copied module."""
+def parameter_gradient(
+    module: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
+) -> Any:
+    """Return arguments of ``check_parameter_gradients``: of a copied module's number of arrays."""
     import torch
 
     if not isinstance(module, torch.nn.Module):
@@ -157,7 +152,7 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
                 value.copy_(torch.from_numpy(np.asarray(params[name])))
         for value in parameters.values():
             value.requires_grad_(wanted)
-        return number(module)
+        return number(module, *map(torch.from_numpy, arrays))
 
     def loss(params):
         with torch.enable_grad():
@@ -171,4 +166,4 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
     return {"loss": loss, "gradient": gradient, "params": start}
 
 
-TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient, as_tensor)
+TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient)
