@@ -13,7 +13,7 @@ from nfref.oracle.checks import (
     normalisation,
     round_trip,
 )
-from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
+from nfref.oracle.checks.base_check import Check, check_callables
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, Timer, no_answer
@@ -113,12 +113,10 @@ def check_flow(
     ValueError, TypeError
         If an argument of the oracle itself is wrong; never because of the callables.
     """
-    dtype, given = checked_setting(dim, rng, seconds, dtype, context)
-    skip = checked_skip(skip, FLOW_PROPERTIES)
+    check = _Check(dim, rng, context, dtype, support, seconds, skip, FLOW_PROPERTIES)
     if forward is None and inverse is None:
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
     check_callables(forward=forward, inverse=inverse, support=support, make=make)
-    check = _Check(dim, rng, given, dtype, support, seconds, skip)
     domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
     pair = gradient or (None, None)
     check.given(domains, pair, make, context_moves, accuracy, stochastic)
