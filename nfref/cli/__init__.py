@@ -1,99 +1,86 @@
-"""The command ``nfref``: fit a density to a table, score and sample rows, plot a model.
+"""Normalizing flows for tables of numbers.
 
-Exit status 0 after success; 2 with one line ``nfref: error: ...`` for a mistake in what was asked
-for, and then nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP with nothing to keep; 141 if
-the reader of the output has gone. ``nfref check`` adds 1 and 3, see ``nfref check --help``.
+The commands fit the density of your data, in nats, as a model file that scores rows and
+samples new ones.
+
+DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
+built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the
+units of the data.
+
+example:
+  nfref fit wine --out wine.npz
+  nfref score wine.npz wine
+  nfref sample wine.npz -n 5
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 from nfref import __version__
 from nfref.cli import environment
-from nfref.cli.arguments import Options, Parser, UsageError
+from nfref.cli.arguments import Parser, UsageError
 from nfref.cli.streams import complain, flush_or_discard, note, printable, silenced, usable
 from nfref.runtime.interrupts import handled
 
 LONGEST = 700  # most characters of a message, whatever a file holds
 
-DESCRIPTION = """\
-Normalizing flows for tables of numbers: fit the density of your data, in nats, as a model
-file that scores rows and samples new ones.
-
-DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
-built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the
-units of the data."""
-
-EXAMPLE = """\
-example:
-  nfref fit wine --out wine.npz
-  nfref score wine.npz wine
-  nfref sample wine.npz -n 5"""
-
-
-# Command -> its module, which is imported when the command is used, and its line of help.
+# Command -> module and function that run it, and its line of help. The module is imported when the
+# command is used. The function's docstring is the help, and its arguments are Options.
 COMMANDS = {
-    "fit": ("fit", "fit a density to a table"),
-    "score": ("score", "print the log-likelihood of every row"),
-    "sample": ("sample", "sample new rows"),
-    "plot": ("plot", "plot a model"),
-    "info": ("info", "describe a model file, or the environment"),
-    "datasets": ("datasets", "list the built-in data"),
-    "quantile": ("predict", "print quantiles of a column given others"),
-    "predict": ("predict", "predict a column from the others, for every row"),
-    "impute": ("predict", "fill empty cells"),
-    "report": ("report", "write a page about a model and data"),
-    "export": ("export", "write a model as a Python file that needs NumPy alone"),
-    "vectors": ("vectors", "write test vectors for other implementations"),
-    "check": ("check", "check a flow or a density with the oracle"),
+    "fit": ("fit:run", "fit a density to a table"),
+    "score": ("score:run", "print the log-likelihood of every row"),
+    "sample": ("sample:sample", "sample new rows"),
+    "plot": ("plot:plot", "plot a model"),
+    "info": ("info:info", "describe a model file, or the environment"),
+    "datasets": ("datasets:datasets", "list the built-in data"),
+    "quantile": ("predict:quantile", "print quantiles of a column given others"),
+    "predict": ("predict:predict", "predict a column from the others, for every row"),
+    "impute": ("predict:fill", "fill empty cells"),
+    "report": ("report:report", "write a page about a model and data"),
+    "export": ("export:export", "write a model as a Python file that needs NumPy alone"),
+    "vectors": ("vectors:run", "write test vectors for other implementations"),
+    "check": ("check:check", "check a flow or a density with the oracle"),
 }
-
-
-class Commands:
-    """The commands of a parser: ``choices`` by name, each with its line of help."""
-
-    def __init__(self, parsers):
-        self._parsers, self.choices = parsers, parsers.choices
-
-    def add(
-        self,
-        name: str,
-        run: Callable[..., object] | None = None,
-        *options: type[Options],
-        **about: str,
-    ) -> None:
-        """Add a command: ``run`` is called with its Options, of these classes."""
-        parser = self._parsers.add_parser(name, help=COMMANDS[name][1], **about)
-        for one in options:
-            one.add_to(parser)
-        if run is not None:
-            parser.set_defaults(run=lambda found: run(*(one.of(found) for one in options)))
 
 
 def load(arguments: Sequence[str]) -> list[str]:
     """Import the module of the command that is asked for, and return the command in a list."""
     asked = [name for name in arguments[:1] if name in COMMANDS]
     for name in asked:
-        import_module(f"nfref.cli.{COMMANDS[name][0]}")
+        function_of(name)
     return asked
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """Return the function that runs a command."""
+    module, _, function = COMMANDS[name][0].partition(":")
+    return getattr(import_module(f"nfref.cli.{module}"), function)
 
 
 def parser(asked: Sequence[str] = tuple(COMMANDS)) -> Parser:
     """Return the argparse parser of the command line; ``asked`` names the commands with options."""
-    root = Parser("nfref", DESCRIPTION, EXAMPLE)
+    root = Parser("nfref", __doc__ or "")
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
-    commands = Commands(
-        root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    )
-    modules = {COMMANDS[name][0] for name in asked}
-    for name, (module, _) in COMMANDS.items():
-        if module not in modules:
-            commands.add(name)
-        elif name not in commands.choices:
-            import_module(f"nfref.cli.{module}").add_commands(commands)
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    for name, (_, words) in COMMANDS.items():
+        run = function_of(name) if name in asked else None
+        text = inspect.getdoc(run) if run else ""
+        command = commands.add_parser(name, text=text or "", help=words)
+        if run is not None:
+            _add_options(command, run)
     return root
+
+
+def _add_options(command, run):
+    """Add the Options that a function takes, with which it is then called."""
+    kinds = [one.annotation for one in inspect.signature(run).parameters.values()]
+    for kind in kinds:
+        kind.add_to(command)
+    command.set_defaults(run=lambda found: run(*(kind.of(found) for kind in kinds)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,7 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status.
+        The exit status: 0 after success; 2 with one line ``nfref: error: ...`` for a mistake in
+        what was asked for, and then nothing is written; 130 after Ctrl-C, SIGTERM or SIGHUP with
+        nothing to keep; 141 if the reader of the output has gone. ``nfref check`` adds 1 and 3.
     """
     with handled(), usable():
         try:

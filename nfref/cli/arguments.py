@@ -100,13 +100,17 @@ def quiet() -> Any:
 
 
 class Parser(ArgumentParser):
-    """An argument parser that raises a UsageError instead of printing the usage."""
+    """An argument parser that raises a UsageError instead of printing the usage.
 
-    def __init__(self, prog, description=None, example=None, **options):
+    ``text`` is the help around the options: what the command does, and an example.
+    """
+
+    def __init__(self, prog, text, **options):
+        description, mark, example = text.partition("example:\n")
         super().__init__(
             prog,
             description=description,
-            epilog=example,
+            epilog=mark + example,
             allow_abbrev=False,
             formatter_class=RawDescriptionHelpFormatter,
             **options,

@@ -1,8 +1,4 @@
-"""``nfref check package.module:object --dim 3``: the oracle from the shell.
-
-Exit status 0 if every property was judged and passed, 1 if one failed, 3 if none failed but some
-could not be judged, 2 for a mistake in what was asked for.
-"""
+"""``nfref check package.module:object --dim 3``: the oracle from the shell."""
 
 import contextlib
 import importlib
@@ -14,31 +10,12 @@ import sys
 import time
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
 from nfref.cli.arguments import Options, UsageError, count, floats, option, positional, positive
 from nfref.runtime.annotations import Any
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``check`` to the command line."""
-    commands.add(
-        "check",
-        check,
-        Question,
-        description="Check every property of a flow or density: log-determinants against\n"
-        "numerical Jacobians, round trips, batches, dtypes, hidden state. OBJECT is a\n"
-        "flow of nfref, a transform or distribution of another library, a module with\n"
-        "forward and inverse, a pair of functions of arrays, or a dictionary of\n"
-        "arguments.\n"
-        "With --density it is the density of a table; with --process, the command\n"
-        "checks a program instead of OBJECT.\n"
-        "Exit status: 0 no property failed and all that apply were judged; 1 a property\n"
-        "failed; 3 none failed, but one could not be judged and --skip does not name it;\n"
-        "2 a mistake in the command.",
-        example="example:\n  nfref check my_package.flows:model --dim 3 --dtype float32",
-    )
 
 
 def _interval(text):
@@ -148,16 +125,27 @@ def load(name: str) -> Any:
         thing = importlib.import_module(module)
     except Exception as error:
         raise UsageError(f"{module}: cannot be imported: {type(error).__name__}: {error}") from None
-    for part in path.split("."):
-        try:
-            thing = getattr(thing, part)
-        except AttributeError:
-            raise UsageError(f"{module}: expected an object {path!r}, found none") from None
-    return thing
+    try:
+        return attrgetter(path)(thing)
+    except AttributeError:
+        raise UsageError(f"{module}: expected an object {path!r}, found none") from None
 
 
 def check(options: Question) -> int:
-    """Run the oracle and return the exit status."""
+    """Check every property of a flow or density.
+
+    The properties are log-determinants against numerical Jacobians, round trips, batches, dtypes,
+    hidden state. OBJECT is a flow of nfref, a transform or distribution of another library, a
+    module with forward and inverse, a pair of functions of arrays, or a dictionary of arguments.
+    With --density it is the density of a table; with --process, the command checks a program
+    instead of OBJECT.
+
+    Exit status: 0 no property failed and all that apply were judged; 1 a property failed; 3 none
+    failed, but one could not be judged and --skip does not name it; 2 a mistake in the command.
+
+    example:
+      nfref check my_package.flows:model --dim 3 --dtype float32
+    """
     from nfref.oracle import DENSITY_PROPERTIES, FLOW_PROPERTIES, TABLE_PROPERTIES, process, records
     from nfref.oracle.report import EXIT_STATUS
 
@@ -203,9 +191,7 @@ def check(options: Question) -> int:
 
 def _report(options, thing, skip, rng):
     """Check an object, or a program that was started."""
-    from nfref.oracle import adapters
-    from nfref.oracle.checks.density import check_density
-    from nfref.oracle.checks.flow import check_flow
+    from nfref.oracle import adapters, check_density, check_flow
 
     if options.density is not None:
         return _of_table(options, thing, skip, rng)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 
-from nfref.cli.streams import complain
+from nfref.cli.streams import complain, say
 from nfref.runtime.annotations import Any
 from nfref.runtime.files import is_special
 from nfref.tables.files import checkpoints
@@ -26,11 +26,10 @@ class CheckpointWriter:
         The model file.
     asked : dict
         All that decides the bits of the fit.
-    say : callable
     """
 
-    def __init__(self, path, out, asked, say):
-        self.asked, self.say = asked, say
+    def __init__(self, path, out, asked):
+        self.asked = asked
         self.failed = self.written = False
         self.own = path is None and out and not is_special(out)
         self.path = f"{out}.checkpoint" if self.own else path
@@ -43,7 +42,7 @@ class CheckpointWriter:
         try:
             checkpoints.write(self.path, state, self.asked)
             if self.own and not self.written:
-                self.say(f"--resume {self.path} goes on from here should this process be killed")
+                say(f"--resume {self.path} goes on from here should this process be killed")
             self.written = True
         except OSError as error:
             if not self.failed:

@@ -3,10 +3,9 @@
 import contextlib
 import logging
 import os
-import threading
-from concurrent.futures import Future
 
 from nfref.cli.arguments import UsageError
+from nfref.runtime.abandonable import Call
 from nfref.runtime.annotations import Any, Callable, Iterator, Sequence
 from nfref.tables.reading import TableError
 
@@ -92,20 +91,14 @@ def _ask(distributed, address):
         async with distributed.rpc(address, timeout=WAIT) as scheduler:
             await scheduler.identity()
 
-    def run():
-        try:
-            answer.set_result(asyncio.run(ask()))
-        except Exception as error:
-            answer.set_exception(error)
-
-    answer: Future = Future()
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        answer.result(WAIT)
-    except (OSError, ValueError, TypeError):
-        raise
-    except Exception as error:
-        raise OSError(_reason(error)) from None
+    call = Call(lambda: asyncio.run(ask()), ())
+    call.start()
+    if not call.ended.wait(WAIT):
+        raise TimeoutError
+    if isinstance(call.error, (OSError, ValueError, TypeError)):
+        raise call.error
+    if call.error is not None:
+        raise OSError(_reason(call.error))
 
 
 def _reason(error):

@@ -180,11 +180,10 @@ class Source(Options):
             )
         return kept
 
-    def load(self, shown: bool = True) -> Data:
+    def load(self) -> Data:
         """Load all rows, or a sample if there are too many.
 
-        Rows outside the sample are checked against supports and weights as they pass. ``shown``
-        shows a progress bar.
+        Rows outside the sample are checked against supports and weights as they pass.
         """
         paths, texts = files(self.data), (..., *self.categories)
         if len(paths) == 1 and not os.path.exists(paths[0]):  # built-in data, or an error
@@ -203,7 +202,7 @@ class Source(Options):
                 raise faults[0]
 
         try:
-            with row_bar(shown, unit_scale=True, delay=2) as bar:
+            with row_bar(True, unit_scale=True, delay=2) as bar:
                 found = sample(
                     paths, self.rows, self.seed, self.header, texts, True, self.keep, look
                 )

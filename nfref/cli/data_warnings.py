@@ -143,34 +143,38 @@ def _listed(parts, most=NAMED):
 
 def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
     """Name columns whose values repeat without a rounding step, number the rows, or are codes."""
-    yield from _about_codes(data, columns)
-    real = {
-        column.name: column.step is None and not column.atoms
-        for column in columns
-        if isinstance(column, Continuous)
-    }
-    often, coarse, counting, ordered = [], [], [], []
+    numbers = {column.name: column for column in columns if column.kind != "category"}
+    codes, often, coarse, counting, ordered = [], [], [], [], []
     for name, values in zip(data.columns, data.values.T):
-        if name not in real:
+        if name not in numbers:
             continue
-        values = values[~np.isnan(values)]
+        values, column = values[~np.isnan(values)], numbers[name]
         distinct, counts = np.unique(values, return_counts=True)
-        most = np.argmax(counts)
-        if real[name] and 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
+        codes += _codes(name, distinct, counts)
+        if not isinstance(column, Continuous):
+            continue
+        real, most = column.step is None and not column.atoms, np.argmax(counts)
+        if real and 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
             often.append(
                 f"{name!r} is {distinct[most]:g} in "
                 f"{counts[most] / len(data.values):.0%} of the rows"
             )
-        elif real[name] and COARSE * len(distinct) <= len(values):
+        elif real and COARSE * len(distinct) <= len(values):
             coarse.append(f"{name!r} {len(distinct):,}")
-        elif _count_rows(values):
-            counting.append(name)
+        elif len(values) > 2 and np.all(np.diff(values) == 1):
+            counting.append(f"{name!r} only numbers the rows: {_without(name)}")
         elif (
             len(values) >= ORDERED
             and np.all(values == np.round(values))
             and (np.all(np.diff(values) > 0) or np.all(np.diff(values) < 0))
         ):
-            ordered.append(name)
+            words = "holds different whole numbers in order, like names of rows"
+            ordered.append(f"{name!r} {words}: {_without(name)}")
+    if codes:
+        yield (
+            f"{_listed(codes)}, far from all other values: if it stands for a missing number, "
+            "leave these cells empty"
+        )
     if often:
         yield (
             f"{', '.join(often)}: a density can pile up there without bound; "
@@ -182,46 +186,28 @@ def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
             f"{take} few values in {len(data.values):,} rows ({', '.join(coarse)}): a density "
             "can pile up on them without bound, so compare log-likelihoods with care"
         )
-    for name in counting:
-        yield (f"{name!r} only numbers the rows: --without {quote(name)} leaves it out")
-    for name in ordered:
-        yield (
-            f"{name!r} holds different whole numbers in order, like names of rows: "
-            f"--without {quote(name)} leaves it out"
-        )
+    yield from counting
+    yield from ordered
     for column in columns:
         if column.kind == "category" and len(column.labels) == len(data.values):
-            yield (
-                f"{column.name!r} differs in every row, like names of rows: --without "
-                f"{quote(column.name)} leaves it out"
-            )
+            words = "differs in every row, like names of rows"
+            yield f"{column.name!r} {words}: {_without(column.name)}"
 
 
-def _about_codes(data: Data, columns: Sequence[Any]) -> Iterator[str]:
-    """Name columns with a value of nines, such as -999, that may stand for a missing number.
+def _codes(name, distinct, counts):
+    """Yield the least or largest value if it is of nines, such as -999: no number, perhaps.
 
     It repeats, and is further from all other values than these from each other.
     """
-    numbers = {column.name for column in columns if column.kind != "category"}
-    found = []
-    for name, values in zip(data.columns, data.values.T):
-        if name not in numbers:
+    for end, rest in ((0, distinct[1:]), (-1, distinct[:-1])):
+        if len(rest) < 2 or counts[end] == 1 or not _NINES.fullmatch(f"{distinct[end]:.15g}"):
             continue
-        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        for end, rest in ((0, distinct[1:]), (-1, distinct[:-1])):
-            if len(rest) < 2 or counts[end] == 1 or not _NINES.fullmatch(f"{distinct[end]:.15g}"):
-                continue
-            if np.min(np.abs(rest - distinct[end])) > rest[-1] - rest[0]:
-                found.append(f"{name!r} is {distinct[end]:g} in {counts[end]} rows")
-    if found:
-        yield (
-            f"{_listed(found)}, far from all other values: if it stands for a missing number, "
-            "leave these cells empty"
-        )
+        if np.min(np.abs(rest - distinct[end])) > rest[-1] - rest[0]:
+            yield f"{name!r} is {distinct[end]:g} in {counts[end]} rows"
 
 
-def _count_rows(values):
-    return len(values) > 2 and np.all(np.diff(values) == 1)
+def _without(name):
+    return f"--without {quote(name)} leaves it out"
 
 
 def about_supports(supports: Supports) -> Iterator[str]:

@@ -3,22 +3,16 @@
 import nfref
 from nfref.cli.data import TOY_ROWS
 from nfref.cli.inputs import check_there
-from nfref.runtime.annotations import Any
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``datasets`` to the command line."""
-    commands.add(
-        "datasets",
-        datasets,
-        description="List the built-in data. The floor is the entropy in nats: no model has a\n"
-        "lower expected negative log-likelihood.",
-        example="example:\n  nfref datasets",
-    )
 
 
 def datasets() -> None:
-    """List the built-in data."""
+    """List the built-in data.
+
+    The floor is the entropy in nats: no model has a lower expected negative log-likelihood.
+
+    example:
+      nfref datasets
+    """
     check_there("them")
     values, columns = nfref.datasets.wine()
     print(f"{'name':<18}{'rows':>6}{'columns':>9}{'floor':>8}  description")

@@ -6,21 +6,6 @@ from pathlib import Path
 from nfref.cli import inputs
 from nfref.cli.arguments import Options, UsageError, blamed, option, positional, quiet
 from nfref.cli.streams import say_written
-from nfref.runtime.annotations import Any
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``export`` to the command line."""
-    commands.add(
-        "export",
-        export,
-        Export,
-        description="Write a model as one Python file that needs NumPy alone: log_prob, inverse\n"
-        "and sample, also on arrays of JAX and torch. Flows of MADE and couplings are\n"
-        "exported, Gaussians, mixtures, and all kinds of columns.",
-        example="example:\n  nfref export wine.npz --out wine_density.py\n"
-        "  python wine_density.py --test",
-    )
 
 
 @dataclass(frozen=True)
@@ -39,7 +24,15 @@ class Export(Options):
 
 
 def export(options: Export) -> None:
-    """Write the file."""
+    """Write a model as one Python file that needs NumPy alone.
+
+    It has log_prob, inverse and sample, also on arrays of JAX and torch. Flows of MADE and
+    couplings are exported, Gaussians, mixtures, and all kinds of columns.
+
+    example:
+      nfref export wine.npz --out wine_density.py
+      python wine_density.py --test
+    """
     from nfref.tables.export import export, python_file
 
     inputs.check_output(options.out, options.model, what="the file", formats=(".py",))

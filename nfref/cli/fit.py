@@ -12,9 +12,9 @@ from nfref.cli.data import Data, Source
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
-from nfref.cli.streams import complain, note, tolerant
+from nfref.cli.streams import complain, note, say, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
-from nfref.runtime.annotations import Any, Iterator
+from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import plural
 from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
@@ -29,44 +29,6 @@ from nfref.tables.fitting.supports import Supports, choose_supports
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
-
-DESCRIPTION = """\
-Fit a density to the rows of DATA by maximum likelihood.
-
-Several candidates are tried: Gaussians, mixtures, neural spline flows and masked
-autoregressive flows. The model is a weighted sum of them; rows that are held out decide the
-weights. nfref.FlowDensity does the same in Python. --flow NAME fits one flow alone. With
---given the model is the density of the other columns given these. Cells may be empty: the
-command samples them several times while it fits simple densities, and fits flows to the last
-sample.
-
-DATA may be larger than memory: the command reads it once. If it has more rows than --rows,
-the command uses a random sample, which is the same however the rows are divided into files.
-
-A tenth of the rows is kept for a test. Of the others, some are held out to choose the weights
-and to stop training early. The command ends with a table: the mean log-likelihood of the test
-rows under every candidate and under the pool, with its standard error, in nats per row and in
-the units of the data. Higher is better.
-
-Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
-with --out writes a checkpoint beside the model every minute; with --checkpoint it writes one
-to that file after every epoch. --resume continues from a checkpoint; with the same DATA and
-options it gives the same bits as a fit that was never interrupted."""
-
-EXAMPLE = """\
-example:
-  nfref fit wine --out wine.npz
-  nfref fit people.csv --given age,town --column town=category --out model.npz
-  nfref fit people.csv --weights w --column age=positive --column town=category --time 60
-  nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
-  nfref fit shares.csv --column share=0:1 --drop-duplicates --out shares.npz
-  nfref fit wine --checkpoint half.npz --out wine.npz
-  nfref fit wine --resume half.npz --out wine.npz"""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``fit`` to the command line."""
-    commands.add("fit", run, Source, Training, Targets, description=DESCRIPTION, example=EXAMPLE)
 
 
 @dataclass(frozen=True)
@@ -92,7 +54,11 @@ class Task:
         data, weight = data.weighed(source.weights)
         with blamed(f"{data.name}: "):
             split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
-        given = _given(training.given, data, source.weights)
+        if source.weights in training.given:
+            words = "expected other columns than that of --weights"
+            raise UsageError(f"--given: {words}, got {source.weights!r}")
+        with blamed("--"):
+            given = check_given(training.given, data.columns)
         columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         train = split.train(data.table.cells())
@@ -161,9 +127,39 @@ class Task:
 
 
 def run(source: Source, training: Training, targets: Targets) -> None:
-    """Fit, write the model and the picture, print the table."""
+    """Fit a density to the rows of DATA by maximum likelihood.
+
+    Several candidates are tried: Gaussians, mixtures, neural spline flows and masked
+    autoregressive flows. The model is a weighted sum of them; rows that are held out decide the
+    weights. nfref.FlowDensity does the same in Python. --flow NAME fits one flow alone. With
+    --given the model is the density of the other columns given these. Cells may be empty: the
+    command samples them several times while it fits simple densities, and fits flows to the last
+    sample.
+
+    DATA may be larger than memory: the command reads it once. If it has more rows than --rows,
+    the command uses a random sample, which is the same however the rows are divided into files.
+
+    A tenth of the rows is kept for a test. Of the others, some are held out to choose the weights
+    and to stop training early. The command ends with a table: the mean log-likelihood of the test
+    rows under every candidate and under the pool, with its standard error, in nats per row and in
+    the units of the data. Higher is better.
+
+    Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
+    with --out writes a checkpoint beside the model every minute; with --checkpoint it writes one
+    to that file after every epoch. --resume continues from a checkpoint; with the same DATA and
+    options it gives the same bits as a fit that was never interrupted.
+
+    example:
+      nfref fit wine --out wine.npz
+      nfref fit people.csv --given age,town --column town=category --out model.npz
+      nfref fit people.csv --weights w --column age=positive --column town=category --time 60
+      nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
+      nfref fit shares.csv --column share=0:1 --drop-duplicates --out shares.npz
+      nfref fit wine --checkpoint half.npz --out wine.npz
+      nfref fit wine --resume half.npz --out wine.npz
+    """
     targets = targets.checked(source.data)
-    plan, data = training.plan(), source.load(not targets.quiet)
+    plan, data = training.plan(), source.load()
     plan, asked = plan.begun(), asked_for(source, training, plan, data.values)
     with blamed("--resume: "):
         state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
@@ -173,36 +169,36 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     with tolerant(targets.out or targets.plot), keeping() as signals:
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
             for line in task.lines(source.weights, training.drop_duplicates, targets.verbose):
-                targets.say(line)
+                say(line)
             if not targets.out:
-                targets.say("the model will not be kept: --out MODEL.npz writes it to a file")
-            keep = CheckpointWriter(targets.checkpoint, targets.out, asked, targets.say)
+                say("the model will not be kept: --out MODEL.npz writes it to a file")
+            keep = CheckpointWriter(targets.checkpoint, targets.out, asked)
 
             def callback(state):
                 with signals.held():
                     keep(state)
 
             plan = replace(plan, callback=callback, resume=state)
-            progress = Progress(targets.say, shown=not targets.quiet)
+            progress = Progress(say, shown=not targets.quiet)
             fitted = task.fit(plan, source.seed, progress)
             cells = task.data.table.cells()
             tests = ScoredRows.of(fitted.density, task.split.test(cells))
             if fitted.tried[-1].message:
-                targets.say(f"pool: {fitted.tried[-1].message}")
+                say(f"pool: {fitted.tried[-1].message}")
             if targets.out:
                 about = {"flow": training.name, "data": source.data, "seed": source.seed}
                 _write_model(place, task, fitted, tests, about)
                 keep.done()
-                targets.say(f"wrote {targets.out}")
+                say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
-                targets.say(f"--resume {targets.checkpoint} continues from here")
+                say(f"--resume {targets.checkpoint} continues from here")
+            problem = None
             if signals.came and targets.out and targets.plot:
-                targets.say(
+                say(
                     f"{targets.plot} is not drawn after an interrupt: nfref plot "
                     f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
                 )
-                problem = None
-            else:
+            elif targets.plot:
                 problem = _plot(targets, picture, task.data, fitted.density)
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
         if signals.came:  # while that is known, no score waits for a kernel
@@ -214,14 +210,6 @@ def run(source: Source, training: Training, targets: Targets) -> None:
 
 
 # Before the fit ---------------------------------------------------------------------------
-
-
-def _given(named, data, weights):
-    """Return the columns of --given."""
-    if weights in named:
-        raise UsageError(f"--given: expected other columns than that of --weights, got {weights!r}")
-    with blamed("--"):
-        return check_given(named, data.columns)
 
 
 def _columns(data, asked, given, weight):
@@ -315,8 +303,6 @@ def _or_none(number):
 
 def _plot(targets, picture, data, density):
     """Write the picture and return a problem with it: the model is written anyway."""
-    if not targets.plot:
-        return None
     cells = data.table.cells()
     cells = whole_rows(Part(cells, np.ones(len(cells[0])))).table
     shown = AsDensity(density, cells)
@@ -324,5 +310,5 @@ def _plot(targets, picture, data, density):
         plot_density("--plot", picture, shown, None, data.columns, shown.numbers(cells))
     except UsageError as error:
         return error
-    targets.say(f"wrote {targets.plot}")
+    say(f"wrote {targets.plot}")
     return None

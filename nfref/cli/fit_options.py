@@ -21,11 +21,10 @@ from nfref.cli.arguments import (
     widths,
 )
 from nfref.cli.data import Source, files
-from nfref.cli.inputs import check_format
+from nfref.cli.inputs import check_target
 from nfref.cli.plot import picture_formats
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.backends import processors
-from nfref.runtime.files import check_writable
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
@@ -179,32 +178,16 @@ class Targets(Options):
     def checked(self, data: str) -> "Targets":
         """Check that every output can be written, before any work."""
         asked = replace(self, checkpoint=self.checkpoint or self.resume)
-        formats = {
-            "out": (".npz",),
-            "plot": picture_formats(self.plot) if self.plot else (),
-            "checkpoint": (".npz", ".checkpoint"),
-        }
         taken = {os.path.realpath(path): "DATA" for path in files(data)}
-        for name in ("out", "plot", "checkpoint"):
-            path = getattr(asked, name)
-            if path is None:
-                continue
-            if not path:
-                raise UsageError(f"--{name}: expected a file to write, got ''")
-            check_writable(path)
-            if os.path.realpath(path) in taken:
-                raise UsageError(
-                    f"--{name}: expected a file of its own, "
-                    f"got {path}, which is {taken[os.path.realpath(path)]}"
-                )
-            check_format(f"--{name}", path, formats[name])
-            taken[os.path.realpath(path)] = f"--{name}"
+        for name, path, formats in (
+            ("--out", asked.out, [".npz"]),
+            ("--plot", asked.plot, picture_formats(asked.plot) if asked.plot else []),
+            ("--checkpoint", asked.checkpoint, [".npz", ".checkpoint"]),
+        ):
+            if path is not None:
+                check_target(name, path, taken, formats)
+                taken[os.path.realpath(path)] = name
         return asked
-
-    def say(self, line: str) -> None:
-        """Print a line unless --quiet is given."""
-        if not self.quiet:
-            print(line, flush=True)
 
 
 def asked_for(source: Source, training: Training, plan: Plan, values: Array) -> dict[str, Any]:

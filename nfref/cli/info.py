@@ -19,19 +19,6 @@ from nfref.tables.schema.columns import Continuous
 LABELS = 8  # of a category that are listed
 
 
-def add_commands(commands: Any) -> None:
-    """Add ``info`` to the command line."""
-    commands.add(
-        "info",
-        info,
-        Subject,
-        description="Print what a model file holds. With --system, print versions, processor,\n"
-        "backend and the folder of compiled code. You may delete this folder at any\n"
-        "time.",
-        example="example:\n  nfref info wine.npz\n  nfref info --system",
-    )
-
-
 @dataclass(frozen=True)
 class Subject(Options):
     """Options of ``nfref info``: one of these."""
@@ -46,7 +33,15 @@ class Subject(Options):
 
 
 def info(subject: Subject) -> None:
-    """Print what a model file holds, or the environment."""
+    """Print what a model file holds.
+
+    With --system, print versions, processor, backend and the folder of compiled code. You may
+    delete this folder at any time.
+
+    example:
+      nfref info wine.npz
+      nfref info --system
+    """
     check_there("it")
     lines = environment() if subject.system else about_model(loaded_model(subject.model or ""))
     for name, text in lines.items():

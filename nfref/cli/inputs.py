@@ -1,6 +1,8 @@
-"""Load a model file and rows for it, as several commands do."""
+"""Load a model file and rows for it, and write rows, as several commands do."""
 
+import itertools
 import os
+import sys
 from collections.abc import Collection
 
 import numpy as np
@@ -9,19 +11,20 @@ from nfref.cli import column_matching
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
-from nfref.cli.streams import is_closed, note
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.cli.streams import note, say_written, utf8_output
+from nfref.runtime.annotations import Any, Array, Iterator, Sequence
+from nfref.runtime.checks import plural
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.missing_cells import row_given
 from nfref.tables.queries.scoring import check_cells
-from nfref.tables.reading import WRITERS, check_suffix, writer
+from nfref.tables.reading import WRITERS, check_suffix, write_table, writer
 
 
 def check_there(what: str) -> None:
     """Check that standard output is open, for commands that only print."""
-    if is_closed():
+    if getattr(sys.stdout, "name", None) == os.devnull:  # as streams.usable() opens a closed one
         raise UsageError(f"standard output: expected one to write {what} to, got a closed one")
 
 
@@ -40,8 +43,16 @@ def loaded_model(path: str) -> Model:
     return model
 
 
-def check_format(option: str, path: str, formats: Collection[str]) -> None:
-    """Check that the suffix of a file to write is among formats; a device or a pipe needs none."""
+def check_target(option: str, path: str, taken: dict[str, str], formats: Collection[str]) -> None:
+    """Check that a file can be written, in one of the formats; a device or a pipe needs none.
+
+    ``taken`` says what each of the other files is, by its real path.
+    """
+    if not path:
+        raise UsageError(f"{option}: expected a file to write, got ''")
+    check_writable(path)
+    if what := taken.get(os.path.realpath(path)):
+        raise UsageError(f"{option}: expected a file of its own, got {path}, which is {what}")
     if not is_special(path):
         with blamed(f"{option}: "):
             check_suffix(path, formats)
@@ -58,13 +69,8 @@ def check_output(
         if what is not None:
             check_there(what)
         return
-    if not out:
-        raise UsageError("--out: expected a file to write, got ''")
-    check_writable(out)
-    for path in inputs:
-        if path is not None and os.path.realpath(out) == os.path.realpath(path):
-            raise UsageError(f"--out: expected a file of its own, got {out}, which is read")
-    check_format("--out", out, formats)
+    taken = {os.path.realpath(path): "read" for path in inputs if path is not None}
+    check_target("--out", out, taken, formats)
     if ".parquet" in formats:
         writer(out)  # finds a package that is missing
 
@@ -97,10 +103,34 @@ def rows_for(
     return rows, None if weight is None else weight[whole]
 
 
-def table_model(path: str, option: str) -> Model:
+def write_rows(
+    out: str | None, columns: Sequence[str], blocks: Iterator[Array], guarded: bool = False
+) -> None:
+    """Write blocks of rows to a file, or as csv to standard output.
+
+    An error in the first rows comes before any output.
+    """
+    first = list(itertools.islice(blocks, 1))
+    rows = 0
+
+    def counted():
+        nonlocal rows
+        for block in itertools.chain(first, blocks):
+            rows += len(block)
+            yield block
+
+    if out is None:
+        with utf8_output() as output:
+            write_table(output, columns, counted(), guarded)
+    else:
+        write_table(out, columns, counted(), guarded)
+        say_written(out, f"{rows:,} {plural('row', rows)}")
+
+
+def table_model(path: str) -> Model:
     """Load a model that is the density of a table."""
     model = loaded_model(path)
-    check_of_table(model, path, option)
+    check_of_table(model, path, "MODEL")
     return model
 
 

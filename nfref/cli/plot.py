@@ -17,18 +17,6 @@ SAMPLES = 5000  # most points of data and of samples
 USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
 
 
-def add_commands(commands: Any) -> None:
-    """Add ``plot`` to the command line."""
-    commands.add(
-        "plot",
-        plot,
-        Picture,
-        description="Plot a model. With two columns: data, samples and log-density, side by side.\n"
-        "With more: each pair of columns, data beside samples.",
-        example="example:\n  nfref plot wine.npz --data wine --out wine.png",
-    )
-
-
 @dataclass(frozen=True)
 class Picture(Options):
     """Options of ``nfref plot``."""
@@ -43,7 +31,14 @@ class Picture(Options):
 
 
 def plot(options: Picture) -> None:
-    """Plot a model, beside data if you name some."""
+    """Plot a model.
+
+    With two columns: data, samples and log-density, side by side. With more: each pair of columns,
+    data beside samples.
+
+    example:
+      nfref plot wine.npz --data wine --out wine.png
+    """
     check_output(options.out, options.model, options.data, formats=picture_formats(options.out))
     model = loaded_model(options.model)
     x = None if options.data is None else rows_for(model, options.data, options.header)[0]

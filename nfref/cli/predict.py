@@ -1,6 +1,5 @@
 """``nfref quantile``, ``predict`` and ``impute``: unknown cells of rows."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +24,7 @@ from nfref.cli.arguments import (
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
-from nfref.cli.streams import note, row_bar, say, say_written, utf8_output
-from nfref.runtime.annotations import Any
+from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
 from nfref.tables.queries.quantiles import label_probabilities, predictions
@@ -36,43 +34,6 @@ from nfref.tables.reading import as_stored, quoted_names, write_table, writer
 ROWS = 1024  # rows that are answered at once
 ONE_ROW = 10_000  # samples for a single row
 TABLE_MODEL = "a model file of the density of a table"
-
-PREDICT = """\
-Predict one column from the others, for every row of DATA: its mean, its median and an
-interval that holds it with probability --interval; for a category the probability of each
-label. The command does not use the values of the column itself; DATA may lack it. Empty cells
-in other columns count as unknown. The answers are computed from weighted samples, and are the
-same each time."""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``quantile``, ``predict`` and ``impute`` to the command line."""
-    commands.add(
-        "quantile",
-        quantile,
-        Quantiles,
-        description="Print quantiles of one column given values of others. Columns that you do\n"
-        "not give are unknown: the answer averages over their possible values.",
-        example="example:\n  nfref quantile wine.npz --given alcohol=12 --column quality\n"
-        "  nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95",
-    )
-    commands.add(
-        "predict",
-        predict,
-        Prediction,
-        description=PREDICT,
-        example="example:\n  nfref predict model.npz new.csv --column price --out prices.csv\n"
-        "  nfref predict model.npz new.csv --column price --interval 0.5",
-    )
-    commands.add(
-        "impute",
-        fill,
-        Filling,
-        description="Write DATA with every empty cell sampled given the other cells of its row.\n"
-        "Another --seed gives another sample; their spread shows how uncertain cells are.\n"
-        "Columns that the model does not know stay as they are.",
-        example="example:\n  nfref impute people.npz people.csv --out filled.csv",
-    )
 
 
 def _column(model, name):
@@ -106,9 +67,16 @@ class Quantiles(Options):
 
 
 def quantile(options: Quantiles) -> None:
-    """Print a level and its quantile in each line."""
+    """Print quantiles of one column given values of others.
+
+    Columns that you do not give are unknown: the answer averages over their possible values.
+
+    example:
+      nfref quantile wine.npz --given alcohol=12 --column quality
+      nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95
+    """
     inputs.check_there("quantiles")
-    model = inputs.table_model(options.model, "MODEL")
+    model = inputs.table_model(options.model)
     column = _column(model, options.column)
     if column.kind == "category":
         raise UsageError(
@@ -151,9 +119,19 @@ class Prediction(Options):
 
 
 def predict(options: Prediction) -> None:
-    """Write one row of answers for each row of DATA."""
+    """Predict one column from the others, for every row of DATA.
+
+    The answers are its mean, its median and an interval that holds it with probability --interval;
+    for a category the probability of each label. The command does not use the values of the column
+    itself; DATA may lack it. Empty cells in other columns count as unknown. The answers are
+    computed from weighted samples, and are the same each time.
+
+    example:
+      nfref predict model.npz new.csv --column price --out prices.csv
+      nfref predict model.npz new.csv --column price --interval 0.5
+    """
     inputs.check_output(options.out, options.model, options.data, what="predictions")
-    model = inputs.table_model(options.model, "MODEL")
+    model = inputs.table_model(options.model)
     column = _column(model, options.column)
     half = (1 - options.interval) / 2
     levels = (half, 0.5, 1 - half)
@@ -162,7 +140,7 @@ def predict(options: Prediction) -> None:
     else:
         names = ("mean", "median", "lower", "upper")
 
-    def answers(some, places):
+    def answers(some):
         if column.kind == "category":
             return label_probabilities(model.density, some, column.name)
         mean, at, _ = predictions(model.density, some, column.name, levels)
@@ -181,22 +159,15 @@ def predict(options: Prediction) -> None:
                 yield from _answered(answers, cells, data.name, bar)
                 rows += len(cells[0])
 
-    answered = blocks()
-    # An error in the first rows comes before any output.
-    answered = itertools.chain([next(answered)], answered)
-    with utf8_output(options.out) as output:
-        write_table(output, names, answered)
-    if options.out:
-        say_written(options.out, f"{rows:,} {plural('row', rows)}")
+    inputs.write_rows(options.out, names, blocks())
 
 
 def _answered(answers, cells, name, bar):
-    """Yield ``answers(columns' values, places)`` for batches of rows, counted by a bar."""
+    """Yield ``answers(columns' values)`` for batches of rows, counted by a bar."""
     for start in range(0, len(cells[0]), ROWS):
-        places = slice(start, start + ROWS)
-        some = [values[places] for values in cells]
+        some = [values[start : start + ROWS] for values in cells]
         with blamed(f"{name}: "):
-            found = answers(some, places)
+            found = answers(some)
         yield found
         bar.update(len(some[0]))
 
@@ -218,9 +189,16 @@ class Filling(Options):
 
 
 def fill(options: Filling) -> None:
-    """Write the table with its empty cells filled, in its own order of columns."""
+    """Write DATA with every empty cell sampled given the other cells of its row.
+
+    Another --seed gives another sample; their spread shows how uncertain cells are. Columns that
+    the model does not know stay as they are.
+
+    example:
+      nfref impute people.npz people.csv --out filled.csv
+    """
     inputs.check_output(options.out, options.model, options.data)
-    model = inputs.table_model(options.model, "MODEL")
+    model = inputs.table_model(options.model)
     data = load(options.data, options.header, column_matching.texts_for(model), may_be_empty=True)
     cells, sure = column_matching.partial_cells(data, model, extra=True)
     say_remark(data, sure)
@@ -240,9 +218,9 @@ def fill(options: Filling) -> None:
     has_text = any(values.dtype == object for values in (*cells, *others.values()))
     writer(options.out, has_text)
 
-    def whole(some, places):
-        found = dict(zip(names, impute(density, some, rng, sampler=sampler)))
-        found.update({name: values[places] for name, values in others.items()})
+    def whole(some):
+        filled = impute(density, some[: len(cells)], rng, sampler=sampler)
+        found = dict(zip((*names, *others), (*filled, *some[len(cells) :])))
         return stacked([_as_written(found[name], name in counted) for name in order])
 
     counted = {
@@ -252,7 +230,7 @@ def fill(options: Filling) -> None:
     }
 
     with row_bar(True, total=len(cells[0])) as bar:
-        filled = _answered(whole, cells, data.name, bar)
+        filled = _answered(whole, [*cells, *others.values()], data.name, bar)
         write_table(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
     say(

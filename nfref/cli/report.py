@@ -9,24 +9,10 @@ from nfref.cli import inputs
 from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet, seed
 from nfref.cli.info import about_model
 from nfref.cli.streams import note, printable, say_written
-from nfref.runtime.annotations import Any
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.row_fingerprints import keys_of, of_text
 from nfref.tables.reading import numbered_columns
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``report`` to the command line."""
-    commands.add(
-        "report",
-        report,
-        Page,
-        description="Write a report on a model and DATA: one HTML file that loads nothing from\n"
-        "the network. It shows data beside samples, calibration, candidates, loss\n"
-        "curves, the least likely rows, and the flow layer by layer.",
-        example="example:\n  nfref report wine.npz wine --out report.html",
-    )
 
 
 @dataclass(frozen=True)
@@ -43,7 +29,14 @@ class Page(Options):
 
 
 def report(options: Page) -> None:
-    """Write the page."""
+    """Write a report on a model and DATA: one HTML file that loads nothing from the network.
+
+    It shows data beside samples, calibration, candidates, loss curves, the least likely rows, and
+    the flow layer by layer.
+
+    example:
+      nfref report wine.npz wine --out report.html
+    """
     try:
         import jinja2  # noqa: F401, so that nothing is computed without it
     except ModuleNotFoundError:

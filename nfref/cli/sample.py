@@ -1,6 +1,5 @@
 """``nfref sample``: new rows from a model."""
 
-import itertools
 import os
 import shutil
 from collections.abc import Sequence
@@ -25,9 +24,8 @@ from nfref.cli.arguments import (
 )
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
-from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, table_model
-from nfref.cli.streams import note, say_written, utf8_output
-from nfref.runtime.annotations import Any
+from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, write_rows
+from nfref.cli.streams import note
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural
 from nfref.runtime.files import is_special
@@ -35,25 +33,9 @@ from nfref.tables.densities.table_density import TableDensity, inside
 from nfref.tables.fitting.flow_kinds import size_of
 from nfref.tables.queries.missing_cells import ConditionalSampler, impute
 from nfref.tables.queries.scoring import sample_rows, stacked
-from nfref.tables.reading import numbered_columns, write_table, writer
+from nfref.tables.reading import numbered_columns, writer
 
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``sample`` to the command line."""
-    commands.add(
-        "sample",
-        sample,
-        Sampling,
-        description="Sample rows from a model, with the columns it was fitted to. With\n"
-        "--given, some columns have the values that you give. With --given-from, rows are\n"
-        "sampled for each row of a file, whose known cells stay as they are. A model that\n"
-        "was fitted with --given needs values of those columns.",
-        example="example:\n  nfref sample wine.npz -n 1000 --seed 1 --out new.csv\n"
-        "  nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1\n"
-        "  nfref sample model.npz --given-from some.csv --out rows.csv",
-    )
 
 
 @dataclass(frozen=True)
@@ -90,7 +72,17 @@ class Sampling(Options):
 
 
 def sample(options: Sampling) -> None:
-    """Write new rows as csv."""
+    """Sample rows from a model, with the columns it was fitted to.
+
+    With --given, some columns have the values that you give. With --given-from, rows are sampled
+    for each row of a file, whose known cells stay as they are. A model that was fitted with --given
+    needs values of those columns.
+
+    example:
+      nfref sample wine.npz -n 1000 --seed 1 --out new.csv
+      nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1
+      nfref sample model.npz --given-from some.csv --out rows.csv
+    """
     check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
         raise UsageError("-n N is required: how many rows")
@@ -109,12 +101,11 @@ def sample(options: Sampling) -> None:
     known = dict(options.given)
     of_table = isinstance(model.density, TableDensity)
     watched = model.density.columns if of_table and not options.given_from else []
-    written = overflown = distant = 0
+    overflown = distant = 0
 
     def blocks():
-        nonlocal written, overflown, distant
+        nonlocal overflown, distant
         for values in rows:
-            written += len(values)
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             if watched:
@@ -122,13 +113,7 @@ def sample(options: Sampling) -> None:
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
-    sampled = blocks()
-    # An error in the first rows comes before any output.
-    sampled = itertools.chain(list(itertools.islice(sampled, 1)), sampled)
-    with utf8_output(options.out) as output:
-        write_table(output, columns, sampled, options.spreadsheet)
-    if options.out:
-        say_written(options.out, f"{written:,} {plural('row', written)}")
+    write_rows(options.out, columns, blocks(), options.spreadsheet)
     if overflown:
         note(f"{overflown} {plural('row', overflown)} with numbers too large to compute")
     if distant:
@@ -156,7 +141,7 @@ def _for_each_row(model, options, rng):
             "--within: expected none with --given-from, whose rows are kept, got "
             f"{options.within:g}"
         )
-    model = table_model(options.model, "--given-from")
+    check_of_table(model, options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
     not_given = [column.name for column in density.columns if column.name not in density.given]
     keep = column_matching.known_to(model, optional=not_given)

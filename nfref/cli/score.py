@@ -14,7 +14,7 @@ from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
 from nfref.cli.streams import note, printable, row_bar
-from nfref.runtime.annotations import Any, Array, Iterator, Sequence
+from nfref.runtime.annotations import Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
@@ -26,35 +26,6 @@ from nfref.training.gradient import ONE_AT_A_TIME
 LEAST = 5  # default number of least likely rows that are shown
 SHOWN = 6  # most columns that are shown
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
-
-DESCRIPTION = """\
-Print the log-likelihood of every row of DATA in nats, then their mean and, with --out or
---least, the least likely rows. Columns are matched by name if model and DATA have names,
-otherwise by position.
-
-Rows with empty cells are scored by their known cells. The score is exact if it has a
-closed form, otherwise a mean over samples; --errors writes its standard error. A model that
-was fitted with --given scores the other columns given these.
-
-Rounded values are dequantised: the command averages the density over the rounding cell, which
-is one rounding step wide. If the cell is narrow, the density at the value itself is nearly the
-same, and the command uses it unless you give --cells.
-
-DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
-names several files, whose rows follow in the order of the files' names. With --dask each
-file is scored by a worker of a cluster, to the same bits; a file whose worker is lost is
-scored again. Workers need nfref and the same path to the files."""
-
-EXAMPLE = """\
-example:
-  nfref score wine.npz wine --out scores.csv
-  nfref score model.npz big.parquet --out scores.parquet
-  nfref score model.npz 'parts/*.parquet' --dask tcp://head:8786 --out scores.parquet"""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``score`` to the command line."""
-    commands.add("score", run, Scoring, description=DESCRIPTION, example=EXAMPLE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +73,29 @@ class Scoring(Options):
 
 
 def run(options: Scoring) -> None:
-    """Write one log-likelihood a row, then print a summary."""
+    """Print the log-likelihood of every row of DATA in nats.
+
+    Then it prints their mean and, with --out or --least, the least likely rows. Columns are matched
+    by name if model and DATA have names, otherwise by position.
+
+    Rows with empty cells are scored by their known cells. The score is exact if it has a
+    closed form, otherwise a mean over samples; --errors writes its standard error. A model that
+    was fitted with --given scores the other columns given these.
+
+    Rounded values are dequantised: the command averages the density over the rounding cell, which
+    is one rounding step wide. If the cell is narrow, the density at the value itself is nearly the
+    same, and the command uses it unless you give --cells.
+
+    DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
+    names several files, whose rows follow in the order of the files' names. With --dask each
+    file is scored by a worker of a cluster, to the same bits; a file whose worker is lost is
+    scored again. Workers need nfref and the same path to the files.
+
+    example:
+      nfref score wine.npz wine --out scores.csv
+      nfref score model.npz big.parquet --out scores.parquet
+      nfref score model.npz 'parts/*.parquet' --dask tcp://head:8786 --out scores.parquet
+    """
     paths = files(options.data)
     check_output(options.out, options.model, *paths, what="scores")
     model = loaded_model(options.model)
@@ -170,25 +163,18 @@ class Unlikely:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Marginal):
     """Scores of a batch of rows, and its least likely rows.
 
-    ``error`` and ``effective`` (N,) are those of
-    :class:`nfref.tables.queries.missing_cells.Marginal`; ``weight`` (N,) is the weight of rows, and
-    ``incomplete`` the number of rows with empty cells.
+    ``weight`` (N,) is the weight of rows, and ``incomplete`` the number of rows with empty cells.
     """
 
-    log_prob: np.ndarray
     least: list
-    error: np.ndarray
-    effective: np.ndarray
     weight: np.ndarray
-    incomplete: int = 0
+    incomplete: int
 
 
-def scored_batches(
-    model: Model, path: str, options: Scoring, alone: bool = False
-) -> Iterator[Scored]:
+def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> Iterator[Scored]:
     """Yield the scores of a file, a batch of rows at a time.
 
     Parameters
@@ -222,13 +208,14 @@ def scored_batches(
                 found = _marginal(model.density, values, path, first, sampler, options)
             else:
                 found = Marginal.exact(log_prob(model.density, model.params, values))
+        known = np.sum(~np.isnan(found.log_prob))  # NaN is sorted behind all numbers
         worst = [
             Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-            for k in lowest(found.log_prob, options.shown)
+            for k in np.argsort(found.log_prob, kind="stable")[: min(options.shown, known)]
         ]
         weight = np.ones(len(values)) if weight is None else weight
         incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
-        yield Scored(found.log_prob, worst, found.error, found.effective, weight, incomplete)
+        yield Scored(found.log_prob, found.error, found.effective, worst, weight, incomplete)
         first += len(values)
 
 
@@ -267,14 +254,6 @@ def tables_for(
     of_table = isinstance(model.density, TableDensity)
     for table in batches(path, header, texts, keep=keep, may_be_empty=of_table):
         yield Data(path, table)
-
-
-def lowest(log_prob: Array, most: int) -> Array:
-    """Return the places of the lowest scores, lowest first, without NaN."""
-    places = np.flatnonzero(~np.isnan(log_prob))
-    if len(places) > most:
-        places = places[np.argpartition(log_prob[places], most)[:most]] if most else places[:0]
-    return places[np.argsort(log_prob[places], kind="stable")]
 
 
 def _shown(cells, model, data):
@@ -337,7 +316,7 @@ class Summary:
             return float(np.sum(self._sums))
         return math.fsum(self._sums) / self.weight
 
-    def lines(self, several: bool = False) -> Iterator[str]:
+    def lines(self, several: bool) -> Iterator[str]:
         """Yield the lines to print; rows have their file if there are several."""
         yield f"mean log-likelihood: {self.mean:.6f} nats"
         if self.least:

@@ -31,16 +31,11 @@ def usable() -> Iterator[None]:
         yield
 
 
-def is_closed() -> bool:
-    """Return whether standard output is closed."""
-    return getattr(sys.stdout, "name", None) == os.devnull
-
-
 @contextlib.contextmanager
-def utf8_output(out: Any = None) -> Iterator[Any]:
-    """Yield ``out``, or standard output as UTF-8 so that it can be read again."""
-    if out is not None or not hasattr(sys.stdout, "reconfigure"):
-        yield sys.stdout if out is None else out
+def utf8_output() -> Iterator[Any]:
+    """Yield standard output as UTF-8, so that it can be read again."""
+    if not hasattr(sys.stdout, "reconfigure"):
+        yield sys.stdout
         return
     encoding, errors = sys.stdout.encoding, sys.stdout.errors
     sys.stdout.reconfigure(encoding="utf-8", errors="strict")

@@ -4,23 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nfref.cli.arguments import Options, blamed, option, positional
-from nfref.runtime.annotations import Any
-
-DESCRIPTION = """\
-Write the golden vectors: one JSON file for each small flow, with its parameters, inputs,
-outputs, log-determinants and gradients to thirty digits. They are copies of the files that
-ship with nfref."""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``vectors`` to the command line."""
-    commands.add(
-        "vectors",
-        run,
-        Vectors,
-        description=DESCRIPTION,
-        example="example:\n  nfref vectors --out vectors planar_layer real_nvp",
-    )
 
 
 @dataclass(frozen=True)
@@ -32,7 +15,14 @@ class Vectors(Options):
 
 
 def run(asked: Vectors) -> None:
-    """Write the vectors, and name each file as it is done."""
+    """Write the golden vectors: one JSON file for each small flow.
+
+    It holds the parameters, inputs, outputs, log-determinants and gradients of the flow to thirty
+    digits. The files are copies of those that ship with nfref.
+
+    example:
+      nfref vectors --out vectors planar_layer real_nvp
+    """
     from nfref.oracle import golden_vectors
 
     with blamed(""):

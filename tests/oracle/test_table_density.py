@@ -88,7 +88,7 @@ def test_without_the_mistake_nothing_is_accused(kind, dim):
         ("missing normaliser", "(D/2 log 2 pi)"),
         pytest.param(
             "sample in standardised units",
-            "sample() in standardised units?",
+            "does sample() return standardised units?",
             marks=pytest.mark.thorough,
         ),
     ],

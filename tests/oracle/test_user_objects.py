@@ -219,7 +219,7 @@ def test_pytest_names_subject_and_cause_and_patterns_that_fit_nothing(tmp_path):
     (tmp_path / "known.txt").write_text("")
     status, printed = run_pytest(tmp_path)
     line = next(line for line in printed.splitlines() if line.startswith("FAILED"))
-    assert status == 1 and "test_wrong[normalised]" in line and "Wrong: integrates to" in line
+    assert status == 1 and "test_wrong[normalised]" in line and "Wrong: log_prob is off by" in line
     (tmp_path / "known.txt").write_text("test_wrong[normalized]  a reason\n")
     assert run_pytest(tmp_path)[0] == 4
     assert run_pytest(tmp_path, "-k", "answers")[0] == 4

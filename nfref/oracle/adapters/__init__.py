@@ -10,6 +10,8 @@ log_det and log_prob by rows and context. An adapter imports its library when it
 copies an object before it changes the dtype.
 """
 
+from functools import partial
+
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import jax_function
@@ -31,7 +33,7 @@ from nfref.oracle.adapters.nfref_flows import (
     random_flow,
 )
 from nfref.oracle.adapters.shapes import BY_NAME, event_shapes, with_event_shape
-from nfref.oracle.adapters.torch_arrays import torch_function
+from nfref.oracle.adapters.torch_arrays import TORCH, torch_function
 from nfref.oracle.adapters.torch_libraries import (
     from_freia,
     from_nflows,
@@ -45,10 +47,10 @@ from nfref.oracle.adapters.torch_libraries import (
     from_zuko_distribution,
 )
 from nfref.oracle.adapters.user_objects import (
-    float64_twin,
     functions_of,
     is_torch_module,
     own_functions,
+    with_twin,
 )
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
@@ -129,12 +131,7 @@ def of(
     functions = _functions(thing, rng, dtype, context, train)
     if context is not None and functions.get("context") is None:
         functions = {**functions, "context": np.asarray(context)}
-    if event_shape is None:
-        return functions
-    shaped = with_event_shape(functions, event_shape)
-    if functions.get("twin"):
-        shaped["twin"] = with_event_shape(functions["twin"], event_shape)
-    return shaped
+    return functions if event_shape is None else with_event_shape(functions, event_shape)
 
 
 def maker(
@@ -143,7 +140,8 @@ def maker(
     rng: Any,
     dtype: Any = np.float64,
     train: Any = True,
-    **options: Any,
+    context: Array | None = None,
+    event_shape: Any = None,
 ) -> Callable[..., Any]:
     """Return a function that makes a new flow and adapts it: ``make=`` of ``check_flow``.
 
@@ -152,14 +150,15 @@ def maker(
     """
     seed = int(rng.integers(2**32))
 
+    def made(shape):
+        adapt = partial(of, construct(), rng=np.random.default_rng(seed), dtype=dtype)
+        return adapt(context=context, event_shape=shape, train=train)
+
     def make():
-        generator = np.random.default_rng(seed)
-        if options.get("event_shape") is not None:  # from another flow: this one stays fresh
-            shape, options["event_shape"] = options["event_shape"], None
-            other = of(construct(), rng=generator, dtype=dtype, train=train, **options)
-            options["event_shape"] = event_shapes(other, shape)
-            generator = np.random.default_rng(seed)
-        return of(construct(), rng=generator, dtype=dtype, train=train, **options)
+        shape = event_shape
+        if shape is not None:  # another flow finds it, so that this one stays fresh
+            shape = event_shapes(made(None), shape)
+        return made(shape)
 
     return make
 
@@ -210,16 +209,16 @@ def parameter_gradients_of(
     given = [rng.standard_normal((ROWS, dim)), rng.standard_normal((ROWS, dim + 1))]
     if context is not None:
         given.append(np.asarray(context)[rng.integers(len(context), size=ROWS)])
+    arrays = [array.astype(dtype) for array in given]
 
-    def number(made):
-        rows, w, *more = (adapter.library.as_array(array.astype(dtype)) for array in given)
+    def number(made, rows, w, *more):
         functions = adapter.functions(made)
         if adapter.density:
             return (w[:, -1] * functions[0](rows, *more)).mean()
         values, log_det = functions[("forward", "inverse").index(direction)](rows, *more)
         return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
 
-    return adapter.library.parameter_gradient(thing, number, dtype)
+    return adapter.library.parameter_gradient(thing, number, dtype, *arrays)
 
 
 def _functions(thing, rng, dtype, context, train):
@@ -233,14 +232,13 @@ def _functions(thing, rng, dtype, context, train):
     if adapter is not None:
         if context is not None and not adapter.conditional:
             raise TypeError(f"context: {type(thing).__name__} takes no context")
-        options: dict[str, Any] = {} if context is None else {"context": context}
-        options["train"] = train
-        return float64_twin(adapter(thing, dtype, **options), adapter, thing, dtype, options)
-    own = own_functions(thing, dtype, train)
+        make = partial(adapter, context=context, train=train)
+        return with_twin(make, thing, dtype, adapter.library.in_dtype)
+    if is_torch_module(thing):
+        return with_twin(partial(own_functions, train=train), thing, dtype, TORCH.in_dtype)
+    own = own_functions(thing, dtype)
     if own is not None:
-        if not is_torch_module(thing) or "log_prob" in own:
-            return own
-        return float64_twin(own, own_functions, thing, dtype, {})
+        return own
     if callable(thing) and not isinstance(thing, type):
         return functions_of((thing, None), dtype)
     if isinstance(thing, type):

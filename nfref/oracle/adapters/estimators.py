@@ -74,16 +74,10 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
     kind = type(thing)
     if kind.__module__.startswith("scipy.stats"):
         return _of_scipy(thing)
-    for method, score, probabilities in (
-        ("score_samples", lambda one, x: one.score_samples(x), False),
-        ("log_probability", _log_probability, False),
-        ("logpdf", lambda one, x: one.logpdf(x), False),
-        ("evaluate", lambda one, x: one.evaluate(x), True),
-        ("pdf", lambda one, x: one.pdf(x), True),
-    ):
-        if callable(getattr(thing, method, None)):
-            return _of_object(thing, score, probabilities, table)
-    if callable(getattr(thing, "log_prob", None)):
+    for method in ("score_samples", "log_probability", "logpdf", "evaluate", "pdf"):
+        if has(thing, method):
+            return _of_object(thing, method, table)
+    if has(thing, "log_prob"):
         from nfref.oracle import adapters
 
         found = adapters.of(thing, rng=np.random.default_rng(0))
@@ -183,18 +177,18 @@ def _of_gaussian_kde(thing):
     return Estimator(lambda rows: thing.logpdf(rows.T), sample, fit, weighted=True, object=thing)
 
 
-def _log_probability(thing, rows):
-    """Call pomegranate's method, which takes tensors of the dtype of its parameters."""
-    import torch
+def _of_object(thing, method, table):
+    def score(thing, rows, **order):
+        if method == "log_probability":  # pomegranate's takes tensors of its parameters' dtype
+            import torch
 
-    return thing.log_probability(torch.from_numpy(np.array(rows, dtype=np.float32)))
+            rows = torch.from_numpy(np.array(rows, dtype=np.float32))
+        return getattr(thing, method)(rows, **order)
 
-
-def _of_object(thing, score, probabilities, table):
-    thing = fitted(thing, score, table)
+    thing, probabilities = fitted(thing, score, table), method in ("evaluate", "pdf")
 
     def log_prob(rows, **order):
-        found = as_numbers(score(thing, rows) if not order else thing.score_samples(rows, **order))
+        found = as_numbers(score(thing, rows, **order))
         found = found.reshape(len(rows)) if found.size == len(rows) else found
         if not probabilities:
             return found
@@ -202,7 +196,7 @@ def _of_object(thing, score, probabilities, table):
             return np.log(found)
 
     def fit(rows, weights=None):
-        return _of_object(fit_to(fresh(thing), rows, weights), score, probabilities, None)
+        return _of_object(fit_to(fresh(thing), rows, weights), method, None)
 
     def conditional(rows, column, given):
         return as_numbers(thing.conditional(rows, column, given))

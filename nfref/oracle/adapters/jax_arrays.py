@@ -22,28 +22,16 @@ def padded_size(n: int) -> int:
     return n if n < 2 else max(SMALLEST, 1 << (n - 1).bit_length())
 
 
-def x64_for(dtype: DTypeLike) -> Any:
-    """Return JAX's context manager for computing in ``dtype``; for float32 JAX's default."""
-    import jax
-
-    return jax.enable_x64(np.dtype(dtype) == np.float64)
-
-
 def computed_in(dtype: DTypeLike, function: Callable) -> Callable:
-    """Return the function with JAX set up for computing in ``dtype``."""
+    """Return the function with JAX set up for computing in ``dtype``; JAX's default for float32."""
 
     def call(*arguments):
-        with x64_for(dtype):
+        import jax
+
+        with jax.enable_x64(np.dtype(dtype) == np.float64):
             return function(*arguments)
 
     return call
-
-
-def as_jax(array: Array) -> Any:
-    """Return an array as one of JAX."""
-    import jax
-
-    return jax.numpy.asarray(array)
 
 
 def jax_function(
@@ -66,11 +54,10 @@ def jax_function(
                 compiled.append(jax.jit(lambda *given: function(*given)))
             chosen = np.minimum(np.arange(padded_size(n)), n - 1)
             arrays = [array[chosen] for array in arrays]
-        with x64_for(dtype):
-            answer = (compiled[0] if padded else function)(*map(jax.numpy.asarray, arrays))
-            return _to_numpy(answer, n, padded)
+        answer = (compiled[0] if padded else function)(*map(jax.numpy.asarray, arrays))
+        return _to_numpy(answer, n, padded)
 
-    return call
+    return computed_in(dtype, call)
 
 
 def _to_numpy(answer, n, padded):
@@ -131,12 +118,16 @@ def _cast(leaf, dtype):
     return leaf.astype(dtype) if _is_floating(leaf) else leaf
 
 
-def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Return arguments of ``check_parameter_gradients``; floating arrays are the parameters."""
+def parameter_gradient(
+    tree: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
+) -> Any:
+    """Return arguments of ``check_parameter_gradients`` for a number of a tree and of arrays.
+
+    Floating arrays of the tree are the parameters.
+    """
     import jax
 
-    with x64_for(dtype):
-        leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
+    leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
     which = [i for i, leaf in enumerate(leaves) if _is_floating(leaf)]
     if not which:
         raise TypeError(f"parameters: cannot be reached in {type(tree).__name__}")
@@ -145,7 +136,8 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
         filled = list(leaves)
         for i, value in zip(which, params):
             filled[i] = value
-        return number(jax.tree_util.tree_unflatten(structure, filled))
+        made = jax.tree_util.tree_unflatten(structure, filled)
+        return number(made, *map(jax.numpy.asarray, arrays))
 
     value, derivative = jax.jit(of_parameters), jax.jit(jax.grad(of_parameters))
 
@@ -162,4 +154,4 @@ def parameter_gradient(tree: Any, number: Callable[..., Any], dtype: DTypeLike) 
     }
 
 
-JAX = ArrayLibrary(in_dtype, jax_function, row_gradient, sampler, parameter_gradient, as_jax)
+JAX = ArrayLibrary(in_dtype, jax_function, row_gradient, sampler, parameter_gradient)

@@ -6,10 +6,12 @@ an object to ``dtype``, compiles the functions, and pads their batches unless ``
 Bijectors of single numbers act on every coordinate, and their log-derivatives are summed.
 """
 
+from functools import partial
+
 import numpy as np
 
 from nfref.oracle.adapters.jax_arrays import JAX
-from nfref.oracle.adapters.shapes import of_rows, row_by_row
+from nfref.oracle.adapters.shapes import of_rows, row_by_row, transformed
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 
 
@@ -87,16 +89,7 @@ def from_distrax_distribution(distribution: Any) -> Any:
 @JAX.adapter("numpyro.distributions.transforms.Transform")
 def from_numpyro(transform: Any) -> Any:
     """Adapt a transform of NumPyro, on vectors or on single numbers."""
-
-    def there(rows):
-        values = transform(rows)
-        return values, transform.log_abs_det_jacobian(rows, values)
-
-    def back(rows):
-        values = transform.inv(rows)
-        return values, -transform.log_abs_det_jacobian(values, rows)
-
-    return row_by_row(there), row_by_row(back)
+    return tuple(row_by_row(partial(transformed, one)) for one in (transform, transform.inv))
 
 
 @JAX.adapter("numpyro.distributions.distribution.Distribution", density=True)

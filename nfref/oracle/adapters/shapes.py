@@ -45,6 +45,14 @@ def row_by_row(act: Callable, sums: bool = True) -> Callable:
     return run
 
 
+def transformed(transform: Any, rows: Any) -> Any:
+    """Return (values, log_det) by the methods of a transform of torch, Pyro, zuko or NumPyro."""
+    if hasattr(transform, "call_and_ladj"):
+        return transform.call_and_ladj(rows)
+    values = transform(rows)
+    return values, transform.log_abs_det_jacobian(rows, values)
+
+
 def of_rows(distribution: Any, sample: Callable) -> tuple[Callable, Callable]:
     """Return (log_prob, draw) of a distribution, whose single numbers become rows of one column."""
     width = len(distribution.event_shape)
@@ -70,8 +78,8 @@ class ArrayLibrary:
     function: Callable  # (function of its arrays, *options) -> function of NumPy's arrays
     row_gradient: Callable  # the same -> its derivatives by rows and context
     sampler: Callable  # (draw, dtype) -> sample(rng, n)
-    parameter_gradient: Callable  # (object, number of it, dtype) -> loss, gradient and params
-    as_array: Callable  # NumPy's array -> its array
+    # (object, number of it and of arrays, dtype, *NumPy's arrays) -> loss, gradient and params
+    parameter_gradient: Callable
 
     def flow(
         self, forward: Any, inverse: Any = None, context: Any = None, *options: Any
@@ -185,6 +193,8 @@ def with_event_shape(functions: dict[str, Any], event_shape: Any) -> dict[str, A
         shaped["gradient"] = tuple(map(given, functions["gradient"], (latent_shape, event_shape)))
     elif "gradient" in shaped:
         shaped["gradient"] = given(functions["gradient"], event_shape)
+    if shaped.get("twin"):
+        shaped["twin"] = with_event_shape(functions["twin"], (latent_shape, event_shape))
     return shaped
 
 

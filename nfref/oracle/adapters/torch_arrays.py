@@ -28,13 +28,6 @@ def torch_function(function: Callable, *unused: Any) -> Callable:
     return call
 
 
-def as_tensor(array: Array) -> Any:
-    """Return an array as a tensor that shares its memory."""
-    import torch
-
-    return torch.from_numpy(array)
-
-
 def to_numpy(part: Any) -> Any:
     """Return a tensor as an array, detached from its graph."""
     return part.detach().numpy() if hasattr(part, "detach") else part
@@ -52,18 +45,21 @@ def row_gradient(number: Callable[..., Any], *unused: Any) -> Callable[..., Any]
         with torch.enable_grad():
             inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
             total = number(*inputs)
-            total = total.sum() if isinstance(total, torch.Tensor) else None  # else: the shapes
-            if total is None or not total.requires_grad:
-                found = [None] * len(inputs)
-            else:
-                found = torch.autograd.grad(total, inputs, allow_unused=True)
-        found = tuple(
-            np.zeros_like(array) if part is None else to_numpy(part)
-            for array, part in zip(arrays, found)
-        )
+            found = _derivatives(torch.sum(total) if torch.is_tensor(total) else total, inputs)
         return found if len(found) > 1 else found[0]
 
     return gradient
+
+
+def _derivatives(total, inputs):
+    """Return torch's derivatives of a number as arrays, zero where it knows of no dependence."""
+    import torch
+
+    if getattr(total, "requires_grad", False):  # it may be no tensor, which another row judges
+        found = torch.autograd.grad(total, inputs, materialize_grads=True)
+    else:
+        found = map(torch.zeros_like, inputs)
+    return tuple(to_numpy(part).copy() for part in found)
 
 
 def sampler(draw: Any, dtype: DTypeLike = np.float64) -> Callable:
@@ -137,8 +133,10 @@ def _cast(value, dtype):
     return value.detach().to(dtype) if casts else value
 
 
-def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike) -> Any:
-    """Return arguments of ``check_parameter_gradients`` for a number of a copied module."""
+def parameter_gradient(
+    module: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
+) -> Any:
+    """Return arguments of ``check_parameter_gradients``: of a copied module's number of arrays."""
     import torch
 
     if not isinstance(module, torch.nn.Module):
@@ -154,7 +152,7 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
                 value.copy_(torch.from_numpy(np.asarray(params[name])))
         for value in parameters.values():
             value.requires_grad_(wanted)
-        return number(module)
+        return number(module, *map(torch.from_numpy, arrays))
 
     def loss(params):
         with torch.enable_grad():
@@ -162,15 +160,10 @@ def parameter_gradient(module: Any, number: Callable[..., Any], dtype: DTypeLike
 
     def gradient(params):
         with torch.enable_grad():
-            total, found = evaluate(params, True), [None] * len(parameters)
-            if total.requires_grad:
-                found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        return {
-            name: np.zeros_like(start[name]) if part is None else to_numpy(part).copy()
-            for (name, _), part in zip(parameters.items(), found)
-        }
+            found = _derivatives(evaluate(params, True), list(parameters.values()))
+        return dict(zip(parameters, found))
 
     return {"loss": loss, "gradient": gradient, "params": start}
 
 
-TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient, as_tensor)
+TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient)

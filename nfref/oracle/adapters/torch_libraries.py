@@ -6,7 +6,7 @@ latent. :class:`nfref.oracle.adapters.shapes.ArrayLibrary` does the rest: it cop
 it to ``dtype``, and leaves it in training mode if ``train``.
 """
 
-from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row
+from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row, transformed
 from nfref.oracle.adapters.torch_arrays import TORCH
 from nfref.runtime.annotations import Any, Array, Callable
 
@@ -97,15 +97,9 @@ def from_torch_transform(transform: Any) -> Any:
     def given(context):
         return transform.condition(*context) if context else transform
 
-    def act(made, rows):
-        if hasattr(made, "call_and_ladj"):
-            return made.call_and_ladj(rows)
-        values = made(rows)
-        return values, made.log_abs_det_jacobian(rows, values)
-
     return (
-        row_by_row(lambda rows, *context: act(given(context), rows)),
-        row_by_row(lambda rows, *context: act(given(context).inv, rows)),
+        row_by_row(lambda rows, *context: transformed(given(context), rows)),
+        row_by_row(lambda rows, *context: transformed(given(context).inv, rows)),
     )
 
 

@@ -95,17 +95,16 @@ def is_torch_module(thing: Any) -> bool:
     return torch is not None and isinstance(thing, torch.nn.Module)
 
 
-def float64_twin(
-    functions: dict[str, Any], adapter: Callable, thing: Any, dtype: DTypeLike, options: Any
-) -> dict[str, Any]:
-    """Return the functions, those of a flow in float32 with a twin: the same flow in float64.
+def with_twin(make: Callable, thing: Any, dtype: DTypeLike, cast: Callable) -> dict[str, Any]:
+    """Return ``make(thing, dtype)``, for a flow in float32 with a twin: the same flow in float64.
 
-    The twin has the float32 parameters. It decides where rounding hides the answer.
+    The twin has the float32 parameters, to which ``cast`` casts. It decides where rounding hides
+    the answer.
     """
+    functions = make(thing, dtype)
     if np.dtype(dtype) != np.float32 or "log_prob" in functions:
         return functions
-    cast = jax_arrays.in_dtype if "jax" in adapter.__module__ else in_dtype
-    made = adapter(cast(thing, np.float32), np.float64, **options)
+    made = make(cast(thing, np.float32), np.float64)
     twin = {name: made[name] for name in ("forward", "inverse") if made.get(name) is not None}
     return {**functions, "twin": twin}
 

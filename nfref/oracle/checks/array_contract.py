@@ -56,7 +56,7 @@ def _overflows(measured, p):
 
     def answer_at(t):
         row = (start + t * (end - start))[None].astype(measured.dtype)
-        return columns(*measured.subject(row, measured.probes.context_row[p : p + 1]))
+        return measured.subject.numbers(row, measured.probes.context_row[p : p + 1])
 
     try:
         _, last = last_finite(answer_at, 40)

@@ -90,10 +90,11 @@ def reported(
 class Check:
     """One run of a check. ``end`` is the suffix of the names of a direction's rows."""
 
-    def __init__(self, dim, rng, given, dtype, support, seconds, skip):
-        self.dim, self.rng, self.context, self.dtype = dim, rng, given, dtype
-        self.support, self.stopwatch, self.skip = support, Stopwatch(seconds), skip
-        self.contexts = 1 if given is None else len(given)
+    def __init__(self, dim, rng, context, dtype, support, seconds, skip, properties):
+        self.dtype, self.context = checked_setting(dim, rng, seconds, dtype, context)
+        self.skip, self.support = checked_skip(skip, properties), support
+        self.dim, self.rng, self.stopwatch = dim, rng, Stopwatch(seconds)
+        self.contexts = 1 if self.context is None else len(self.context)
 
     def report(self, subject: str, rows: Iterator[Row], parameters: Any, stop_early: bool) -> Any:
         """Return the Report of the rows and of a check that calls left the parameters unchanged."""

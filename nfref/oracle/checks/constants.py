@@ -5,12 +5,13 @@ import numpy as np
 LOG_2, LOG_2PI = np.log(2), np.log(2 * np.pi)
 
 
-def named(
+def nearest(
     offset: float, dim: int, tolerance: float, further: dict[str, float] | None = None
-) -> str:
-    """Return the name, in parentheses, of the one constant that an offset is close to, else "".
+) -> tuple[float, str]:
+    """Return the one constant that an offset is close to, and its name in parentheses.
 
-    ``further`` are more constants of this subject, by name.
+    If there is none, or several, return the offset and "". ``further`` are more constants of this
+    subject, by name.
     """
     known = {
         "log 2": LOG_2,
@@ -30,4 +31,4 @@ def named(
         for sign in (1, -1):
             if abs(value) > 10 * tolerance and abs(offset - sign * value) < tolerance:
                 found.setdefault(round(sign * value, 12), f" ({'-' * (sign < 0)}{words})")
-    return found.popitem()[1] if len(found) == 1 else ""
+    return found.popitem() if len(found) == 1 else (offset, "")

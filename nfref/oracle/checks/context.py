@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.batches import agree
-from nfref.oracle.instruments.guarded_calls import columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import VERDICTS, Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array
@@ -47,7 +46,7 @@ class Direction:
     def __call__(self, context: Array, owner: Array) -> Array:
         """Return values and, as the last column, log_det for rows of context (M, C)."""
         other = self.subject.apart(context=context)
-        return columns(*other(self.rows[owner], np.arange(len(owner)))).astype(np.float64)
+        return other.numbers(self.rows[owner], np.arange(len(owner)))
 
 
 def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row:

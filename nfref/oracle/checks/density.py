@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.checks import context, hidden_state, knots, normalisation, sample_distribution
-from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
+from nfref.oracle.checks.base_check import Check, check_callables
 from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
@@ -78,11 +78,9 @@ def check_density(
     ValueError, TypeError
         If an argument of the oracle itself is wrong.
     """
-    dtype, given = checked_setting(dim, rng, seconds, dtype, context)
-    skip = checked_skip(skip, DENSITY_PROPERTIES)
+    check = _Check(dim, rng, context, dtype, support, seconds, skip, DENSITY_PROPERTIES)
     check_callable("log_prob", log_prob)
     check_callables(sample=sample, gradient=gradient, support=support)
-    check = _Check(dim, rng, given, dtype, support, seconds, skip)
     check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
     return check.report(subject, check.rows(), parameters, stop_early)
 
@@ -115,7 +113,6 @@ class _Check(Check):
         yield from self.by_itself(measured)
         kinks = []
         if self.gradient is not None:
-            self.stopwatch.restart()
             kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
         yield from self.of_its_values(measured, self.gradient, kinks)
         yield from self.as_it_is_used(measured)

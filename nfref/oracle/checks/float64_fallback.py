@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject, columns
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject
 from nfref.oracle.instruments.probes import Box, as_domain
 from nfref.oracle.report import INCONCLUSIVE, PASS, Report
 from nfref.runtime.annotations import Any, Callable
@@ -100,7 +100,7 @@ def _largest_gap(given, twin):
             contexts = None if context is None else np.asarray(context, dtype)
             subject = Subject(name, function, dim, contexts, dtype, Stopwatch(20.0))
             try:
-                answers.append(columns(*subject(rows.astype(dtype), which)))
+                answers.append(subject.numbers(rows.astype(dtype), which))
             except NO_ANSWER:
                 return np.inf
         found, exact = answers

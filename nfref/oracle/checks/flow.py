@@ -13,7 +13,7 @@ from nfref.oracle.checks import (
     normalisation,
     round_trip,
 )
-from nfref.oracle.checks.base_check import Check, check_callables, checked_setting, checked_skip
+from nfref.oracle.checks.base_check import Check, check_callables
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, Timer, no_answer
@@ -113,12 +113,10 @@ def check_flow(
     ValueError, TypeError
         If an argument of the oracle itself is wrong; never because of the callables.
     """
-    dtype, given = checked_setting(dim, rng, seconds, dtype, context)
-    skip = checked_skip(skip, FLOW_PROPERTIES)
+    check = _Check(dim, rng, context, dtype, support, seconds, skip, FLOW_PROPERTIES)
     if forward is None and inverse is None:
         raise ValueError("forward, inverse: expected at least one callable, got None twice")
     check_callables(forward=forward, inverse=inverse, support=support, make=make)
-    check = _Check(dim, rng, given, dtype, support, seconds, skip)
     domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
     pair = gradient or (None, None)
     check.given(domains, pair, make, context_moves, accuracy, stochastic)
@@ -155,7 +153,11 @@ class _Check(Check):
                 judge, more = log_det.unbiased, [subjects[name].apart(has_log_det=True)]
             yield self.timed(judge, f"log_det_{name}", measured, *more)
         for name, measured in measurements.items():
-            yield from self.one_direction(name, measured, kinks.get(name, []))
+            end, found = f"_{name}", kinks.get(name, [])
+            given = measured, self.gradient[name], found, self.context_moves, end
+            yield from self.of_its_values(*given)
+            yield self.timed(array_contract.stays_inside, f"stays_inside{end}", measured)
+            yield self.timed(knots.knots, f"knots{end}", measured, found)
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
             yield self.timed(log_det.keeps_orientation, f"orientation_{name}", measured, holds)
@@ -187,7 +189,6 @@ class _Check(Check):
             subject(probes.rows[::-1], probes.context_row[::-1])
         count = DERIVATIVES * len(probes) / max(timer(), 1e-9)
         if isinstance(there, Box):
-            self.stopwatch.restart()
             kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
             if kinks[name]:
                 distance = 1e-3 if self.dtype == np.float64 else 1e-2
@@ -205,13 +206,6 @@ class _Check(Check):
             except NO_ANSWER as error:
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points that had one", trouble)
-
-    def one_direction(self, name: str, measured: Measurement, kinks: Any) -> Iterator[Row]:
-        """Yield the rows on the values and log-determinants of one direction."""
-        given = measured, self.gradient[name], kinks, self.context_moves
-        yield from self.of_its_values(*given, f"_{name}")
-        yield self.timed(array_contract.stays_inside, f"stays_inside_{name}", measured)
-        yield self.timed(knots.knots, f"knots_{name}", measured, kinks)
 
     def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
         """Yield rows on the way there and back; return True if they hold."""

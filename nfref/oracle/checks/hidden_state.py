@@ -9,7 +9,7 @@ import numpy as np
 
 from nfref.oracle.checks.batches import agree, unchanged
 from nfref.oracle.instruments import guarded_calls
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer, columns
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import Row, failed, held, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Callable, Generator, Sequence
@@ -37,14 +37,14 @@ def _by_rounded_rows(row, measured):
     rows, context_row = probes.rows[index], probes.context_row[index]
     step = 1e-9 * np.maximum(np.abs(rows), 1)
     moved = rows + np.where(domain.upper - rows < rows - domain.lower, -step, step)  # from an end
-    here = columns(*subject(rows, context_row))
-    there = columns(*subject(moved, context_row))
+    here = subject.numbers(rows, context_row)
+    there = subject.numbers(moved, context_row)
     derivatives = np.nan_to_num(measured.derivatives.jacobian[index, : here.shape[1]])
     due = np.abs(np.einsum("pkj,pj->pk", derivatives, moved - rows))
     due = due > 3e4 * np.finfo(np.float64).eps * (np.abs(here) + 1e-3)
     if np.sum(due) < 4 or np.mean((there == here)[due]) <= 0.75:
         return row
-    both = columns(*subject(np.concatenate([rows, moved]), np.tile(context_row, 2)))
+    both = subject.numbers(np.concatenate([rows, moved]), np.tile(context_row, 2))
     if np.mean((both[: len(rows)] == both[len(rows) :])[due]) > 0.5:
         return row  # the same within one batch: the row on precision judges it
     where = f"{subject.name} at {show(rows[0])}: {show(here[0])}, and the same bits when it is "
@@ -94,7 +94,7 @@ def _asked_again(name, measured, row):
         if len(rows) * subject.seconds_a_row() > most:
             continue
         try:
-            again = columns(*subject(rows, context_row)).astype(np.float64)
+            again = subject.numbers(rows, context_row)
         except CallFailed as error:
             return failed(name, f"call {call}, made again, got no answer", str(error))
         if again.shape != answers.shape or not len(again):

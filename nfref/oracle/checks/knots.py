@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, columns
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject
 from nfref.oracle.instruments.kinks import CELLS, LINES, Kink, find_kinks, snapped
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Probes
@@ -15,10 +15,6 @@ WORTH = 0.2  # of a line, the least for which there has to be time
 
 def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> list[Kink]:
     """Return the kinks of a subject in a box; none in other domains or where it has no answer."""
-
-    def evaluate(rows, context_row):
-        return columns(*subject(rows, context_row)).astype(np.float64)
-
     if not isinstance(domain, Box):
         return []
     rows, context_row = probes.rows[probes.bulk], probes.context_row[probes.bulk]
@@ -26,8 +22,9 @@ def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> l
     if lines < WORTH:
         return []
     most = int(np.clip(lines, 1, LINES))
+    subject.stopwatch.restart()
     try:
-        return find_kinks(evaluate, domain, rng, rows, context_row, most)
+        return find_kinks(subject.numbers, domain, rng, rows, context_row, most)
     except NO_ANSWER:
         return []
 

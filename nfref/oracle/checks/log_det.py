@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.checks.constants import named
+from nfref.oracle.checks.constants import nearest
 from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
@@ -90,16 +90,17 @@ def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
     }
     size = np.sum(true**2)
     ratio = float(np.sum(found * true) / size) if size > 0 else 0.0
-    nearest = min(known, key=lambda factor: abs(ratio - factor))
+    factor = min(known, key=lambda factor: abs(ratio - factor))
     varies = np.ptp(true) > 1e-2
     if np.all(np.abs(found - ratio * true) <= tolerance * (1 + np.abs(ratio))):
-        if abs(ratio - nearest) < 1e-4:
-            return f"log_det is {known[nearest]}"
+        if abs(ratio - factor) < 1e-4:
+            return f"log_det is {known[factor]}"
         if varies:
             return f"log_det is {ratio:.6g} times the true one everywhere"
     offset = float(np.median(found - true))
     if np.all(np.abs(found - true - offset) <= tolerance):
-        return f"log_det is off by {offset:.6g} everywhere{named(offset, dim, 1e-4)}"
+        offset, words = nearest(offset, dim, 1e-4)
+        return f"log_det is off by {offset:.6g} everywhere{words}"
     return ""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.oracle.checks.constants import named
+from nfref.oracle.checks.constants import nearest
 from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS, Proposal, bridge, bumps
 from nfref.oracle.instruments.probes import Box
@@ -120,8 +120,8 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats would be detected"
     if abs(log_z) > tolerance:
         row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
-        words = named(log_z, whole.pilot.shape[1], tolerance)
-        return replace(row, hint=f"log_prob is off by {log_z:.4g}{words}" if words else "")
+        offset, words = nearest(log_z, whole.pilot.shape[1], tolerance)
+        return replace(row, hint=f"log_prob is off by {offset:.4g}{words}" if words else "")
     if tolerance > WIDEST:
         return inconclusive(name, why, "", abs(log_z), tolerance)
     return passed(name, why, abs(log_z), tolerance)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from nfref.oracle.checks.context import Direction
-from nfref.oracle.instruments.guarded_calls import columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale
 from nfref.oracle.report import Row, held, not_applicable, show
@@ -32,7 +31,7 @@ def precise(name: str, measured: Measurement) -> Row:
     start, context_row = probes.rows[points], probes.context_row[points]
 
     def of_rows(rows, owner):
-        return columns(*subject(rows, context_row[owner])).astype(np.float64)
+        return subject.numbers(rows, context_row[owner])
 
     words = _stepped(of_rows, start, step_scale(measured.domain, start), measured)
     if not words and subject.context is not None:

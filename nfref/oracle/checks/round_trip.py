@@ -144,7 +144,7 @@ def _responses(measured, context_row, function, rows, answer, domain, nudge, dra
     largest = np.zeros(answer.shape)
     for _ in range(draws):
         moved = _nudged(rows.astype(measured.dtype), typical, eps, nudge, rng, domain)
-        moved = columns(*function(moved, context_row)).astype(np.float64)
+        moved = function.numbers(moved, context_row)
         largest = np.fmax(largest, np.abs(moved[:, : answer.shape[1]] - answer))
     return largest / NUDGE
 

@@ -272,6 +272,10 @@ class Subject:
             self.past.append((self.calls, np.array(rows), context_row, answers))
         return values, log_det
 
+    def numbers(self, rows: Array, context_row: Array) -> Array:
+        """Return values and log_det, if there is one, side by side in float64, (N, K)."""
+        return columns(*self(rows, context_row)).astype(np.float64)
+
     def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
         """Return (values, log_det), checked and cast like :meth:`__call__`; log_prob as (N, 1)."""
         values, log_det = self.split(answer)
@@ -281,18 +285,17 @@ class Subject:
             shapes = f"shape {values.shape}, expected {expected}"
             self.shape_faults.append(f"{self.name} returned values of {shapes}")
             raise CallFailed(self.shape_faults[-1])
-        if log_det is None:
-            values = self._cast("values", values, rows.dtype)
-            return (values if self.dim else values[:, None]), None
-        log_det = self._array("log_det", log_det)
-        if log_det.shape != (len(rows),):
-            shapes = f"shape {log_det.shape}, expected {(len(rows),)}"
-            self.shape_faults.append(f"{self.name} returned log_det of {shapes}")
-            if log_det.size not in (1, len(rows)):
-                raise CallFailed(self.shape_faults[-1])
-            log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
-        log_det = self._cast("log_det", log_det, rows.dtype)
-        return self._cast("values", values, rows.dtype), log_det
+        if log_det is not None:
+            log_det = self._array("log_det", log_det)
+            if log_det.shape != (len(rows),):
+                shapes = f"shape {log_det.shape}, expected {(len(rows),)}"
+                self.shape_faults.append(f"{self.name} returned log_det of {shapes}")
+                if log_det.size not in (1, len(rows)):
+                    raise CallFailed(self.shape_faults[-1])
+                log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
+            log_det = self._cast("log_det", log_det, rows.dtype)
+        values = self._cast("values", values, rows.dtype)
+        return (values if self.dim else values[:, None]), log_det
 
     def split(self, answer: Any) -> Any:
         """Split an answer into (values, log_det)."""

@@ -24,16 +24,23 @@ class Box:
         """True when the box is all of R^D."""
         return not np.any(np.isfinite([self.lower, self.upper]))
 
+    @property
+    def _columns(self) -> tuple[Array, ...]:
+        """Masks (D,): coordinates with no end, with a lower one, with an upper one, and with both.
+
+        They lie on a line, a half line that rises or falls, and an interval.
+        """
+        low, high = np.isfinite(self.lower), np.isfinite(self.upper)
+        return ~low & ~high, low & ~high, ~low & high, low & high
+
     def from_line(self, t: Array) -> Array:
         """Map rows of R^D into the box, coordinate by coordinate, monotonically."""
-        within: dict[str, Any] = {
-            "line": lambda t: t,
-            "half line": lambda t: np.exp(np.clip(t, -30, 30)),
-            "interval": lambda t: 1 / (1 + np.exp(-np.clip(t, -30, 30))),
-        }
-        x = np.array(t, dtype=np.float64)
-        for j, kind, start, scale in self._columns():
-            x[:, j] = start + scale * within[kind](np.sign(scale) * t[:, j])
+        x, t = np.array(t, dtype=np.float64), np.clip(t, -30, 30)
+        _, rising, falling, both = self._columns
+        low, high = self.lower, self.upper
+        x[:, rising] = low[rising] + np.exp(t[:, rising])
+        x[:, falling] = high[falling] - np.exp(-t[:, falling])
+        x[:, both] = low[both] + (high - low)[both] * (1 / (1 + np.exp(-t[:, both])))
         return x
 
     def contains(self, x: Array) -> Array:
@@ -44,40 +51,25 @@ class Box:
         """Return (N,) bool: rows inside or on an end of an interval."""
         return np.all((x >= self.lower) & (x <= self.upper), axis=1)
 
-    def _columns(self):
-        """Yield number, kind, start and scale of each coordinate x.
-
-        The scale of a half line is 1 or -1. (x - start) / scale has any value on a line, a value
-        above 0 on a half line, and a value in (0, 1) on an interval.
-        """
-        for j, (low, high) in enumerate(zip(self.lower, self.upper)):
-            if np.isfinite(low) and np.isfinite(high):
-                yield j, "interval", low, high - low
-            elif np.isfinite(low):
-                yield j, "half line", low, 1.0
-            else:
-                yield (j, "half line", high, -1.0) if np.isfinite(high) else (j, "line", 0.0, 1.0)
-
     def log_base(self, z: Array) -> Array:
         """Return the log of a density: normal on a line, exponential on a half line, or uniform."""
-        log_density: dict[str, Any] = {
-            "line": lambda t: -0.5 * t**2 - 0.5 * np.log(2 * np.pi),
-            "half line": lambda t: -np.abs(t),
-            "interval": np.zeros_like,
-        }
-        total = np.zeros(len(z))
-        for j, kind, start, scale in self._columns():
-            total += log_density[kind]((z[:, j] - start) / scale) - np.log(np.abs(scale))
+        line, rising, falling, both = self._columns
+        total = np.sum(-0.5 * z[:, line] ** 2 - 0.5 * np.log(2 * np.pi), axis=1)
+        total -= np.sum(z[:, rising] - self.lower[rising], axis=1)
+        total -= np.sum(self.upper[falling] - z[:, falling], axis=1)
+        total -= np.sum(np.log((self.upper - self.lower)[both]))
         return np.where(self.contains(z), total, -np.inf)
 
     def sample_base(self, rng: Generator, n: int) -> Array:
         """Return samples of that density, as quantiles of uniforms so that ends are left out."""
         from scipy.special import ndtri
 
-        quantile = {"line": ndtri, "half line": lambda u: -np.log1p(-u), "interval": np.array}
         z = rng.uniform(1e-12, 1 - 1e-12, (n, len(self.lower)))
-        for j, kind, start, scale in self._columns():
-            z[:, j] = start + scale * quantile[kind](z[:, j])
+        line, rising, falling, both = self._columns
+        z[:, line] = ndtri(z[:, line])
+        z[:, rising] = self.lower[rising] - np.log1p(-z[:, rising])
+        z[:, falling] = self.upper[falling] + np.log1p(-z[:, falling])
+        z[:, both] = self.lower[both] + (self.upper - self.lower)[both] * z[:, both]
         return z
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.oracle import adapters
-from nfref.oracle.adapters.jax_arrays import x64_for
+from nfref.oracle.adapters.jax_arrays import computed_in
 from tests.oracle.survey.subjects import INF, add
 
 # JAX --------------------------------------------------------------------------------------
@@ -20,8 +20,7 @@ def _flowjax(name, make, dim=3, size=0.2, features=0, **arguments):
         import flowjax.flows
         import jax
 
-        with x64_for(dtype):
-            made = make(flowjax, jax.random.key(int(rng.integers(1000))))
+        made = computed_in(dtype, make)(flowjax, jax.random.key(int(rng.integers(1000))))
         return getattr(made, "bijection", made)
 
     def moved(bijection, rng):
@@ -119,8 +118,7 @@ def _numpyro(name, make, dim=3, **arguments):
     def construct(rng, dtype):
         import numpyro.distributions.transforms as transforms
 
-        with x64_for(dtype):
-            return make(transforms)
+        return computed_in(dtype, make)(transforms)
 
     add("numpyro", name, dim, construct, _as_made, adapters.from_numpyro, arguments=arguments)
 
@@ -149,10 +147,10 @@ def _distrax(name, make, dim=3, **arguments):
         import distrax
         import jax
 
-        with x64_for(dtype):
-            return make(
-                distrax, lambda *shape: jax.numpy.asarray(rng.standard_normal(shape).astype(dtype))
-            )
+        def drawn(*shape):
+            return jax.numpy.asarray(rng.standard_normal(shape).astype(dtype))
+
+        return computed_in(dtype, make)(distrax, drawn)
 
     add("distrax", name, dim, construct, _as_made, adapters.from_distrax, arguments=arguments)
 
@@ -181,8 +179,7 @@ def _tfp(name, make, dim=3, **arguments):
     def construct(rng, dtype):
         import tensorflow_probability.substrates.jax as tfp
 
-        with x64_for(dtype):
-            return make(tfp.bijectors, np.dtype(dtype).type)
+        return computed_in(dtype, make)(tfp.bijectors, np.dtype(dtype).type)
 
     add(
         "tensorflow-probability",
