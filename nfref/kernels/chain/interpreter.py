@@ -122,7 +122,7 @@ def layer(
     if opcode == ELEMENTWISE:
         elementwise(direction, code[at], storage, block)
     if couplings is not None and opcode == COUPLING:
-        coupling(direction, decode_coupling(code, at, reals), storage, block, *kinds)
+        coupling(direction, decode_coupling(code, at, reals), storage, block, kinds)
     if masks is not None and opcode == MADE:
         made(direction, decode_made(code, at, reals), storage, block, kinds)
     if others is not None and opcode == LINEAR:
@@ -177,7 +177,7 @@ def layer_vjp(
         elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None and opcode == COUPLING:
         operands = decode_coupling(code, at, reals)
-        coupling_vjp(direction, operands, storage, cotangents, scratch, *kinds)
+        coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
     if masks is not None and opcode == MADE:
         made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch, kinds)
     if others is not None and opcode == LINEAR:
