@@ -13,6 +13,7 @@ activations never leave the cache. Between instructions nothing is sliced, copie
 
 import math
 from collections import namedtuple
+from inspect import signature
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.channel_coupling import (
@@ -55,23 +56,6 @@ from nfref.kernels.simd.matmul import COLUMNS, ROWS
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-
-# Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
-# kernel says for each of these names whether a chain needs it: True or None. ``layer`` takes them
-# as arguments, since what hangs on an argument that is None is cut away before compilation.
-OPTIONAL = (
-    "couplings",
-    "masks",
-    "splines",
-    "mixtures",
-    "others",
-    "radials",
-    "sylvesters",
-    "residuals",
-    "images",
-    "tokens",
-    "potentials",
-)
 
 # What the kernels read of a program: code, where its instructions start, real operands.
 Chain = namedtuple("Chain", "code starts reals")
@@ -143,6 +127,12 @@ def layer(
         tokens_to_latent(decode_tokens(code, at, reals), storage, block, kinds)
     if potentials is not None and opcode == POTENTIAL:
         potential(decode_potential(code, at), storage, block)
+
+
+# Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
+# kernel says for each of these names whether a chain needs it: True or None. They are arguments,
+# since what hangs on an argument that is None is cut away before compilation.
+OPTIONAL = tuple(signature(layer).parameters)[4:]
 
 
 @body
