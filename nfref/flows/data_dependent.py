@@ -6,7 +6,7 @@ singular vectors of their weights. Gradients do not learn these. At the stages o
 flow as it acts on training batches.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 
 from nfref.density import Density
 from nfref.flow import Flow, context_for
@@ -123,7 +123,7 @@ class AdaptiveMembers(Adaptive):
                 break
             # The next flow gets the rows that the adapted flow returns at this stage.
             x = (
-                _latent_in_blocks(flow, found[k], x, own)
+                in_blocks(partial(_latent, flow, found[k]), x, own)  # to bound the memory
                 if stage == "evaluation"
                 else _latent(in_training(flow), found[k], x, own)
             )
@@ -166,10 +166,5 @@ class AdaptiveMembers(Adaptive):
         return self if unchanged else self._chained(members)
 
 
-def _latent(flow, params, x, context):
+def _latent(flow, params, x, context=None):
     return dispatch.run("flow", Flow._apply, flow, -1, params, x, context)[0]
-
-
-def _latent_in_blocks(flow, params, x, context):
-    """Return z of all rows of a training set, in blocks of rows to bound the memory."""
-    return in_blocks(lambda x, context=None: _latent(flow, params, x, context), x, context)

@@ -100,8 +100,6 @@ def hinge_inverse(
 
 # Flow -------------------------------------------------------------------------------------
 
-PARAMETERS = ("location", "shift", "log_left", "log_right", "log_width")
-
 
 @dataclass(frozen=True)
 class Hinge(Flow):
@@ -133,7 +131,7 @@ class Hinge(Flow):
         }
 
     def _forward(self, params, z, context):
-        return hinge_inverse(z, *(params[name] for name in PARAMETERS))
+        return hinge_inverse(z, **params)
 
     def _inverse(self, params, x, context):
-        return hinge(x, *(params[name] for name in PARAMETERS))
+        return hinge(x, **params)

@@ -218,11 +218,7 @@ class RadialExpansion(Flow):
         }
 
     def _forward(self, params, z, context):
-        return expansion_forward(
-            z, params["centre"], params["log_width"], params["log_slack"], self.profile
-        )
+        return expansion_forward(z, **params, profile=self.profile)
 
     def _inverse(self, params, x, context):
-        return expansion_inverse(
-            x, params["centre"], params["log_width"], params["log_slack"], self.profile
-        )
+        return expansion_inverse(x, **params, profile=self.profile)

@@ -183,17 +183,11 @@ def identity_plus(matrices: Array) -> Array:
 
 # Three log-determinants -------------------------------------------------------------------
 #
-# One signature: (net, slopes, rows, probes, weights) -> (N,). ``probes`` (K, N or 1, D) have
-# mean e e^T = I; ``weights`` (N or 1, n) multiply the terms of the series.
+# (net, slopes, rows) -> (N,). The series take ``probes`` (K, N or 1, D), which have mean e e^T = I,
+# and ``weights`` (N or 1, n), which multiply their terms.
 
 
-def exact_log_det(
-    net: list[dict[str, Array]],
-    slopes: list[Array],
-    rows: Array,
-    probes: Array | None = None,
-    weights: Array | None = None,
-) -> Array:
+def exact_log_det(net: list[dict[str, Array]], slopes: list[Array], rows: Array) -> Array:
     """Return log det(I + J) by LU decomposition. Cost: D passes and D^3 per row."""
     return small_matrices.log_abs_det(identity_plus(jacobian(net, slopes, rows)))
 

@@ -32,7 +32,7 @@ TIMES = 16
 
 @kernel
 def value_and_vjp(operands, reals, direction, u, raw, tape, log_det, g, g_log_det, g_raw):
-    transformer, place = decode(operands, 0, reals), Place(0, 0, 1, 0)
+    transformer, place = decode(operands, 0, reals, 0, 0, 1, 0).transformer, Place(0, 0, 1, 0)
     rational_quadratic(transformer, direction, u, raw, tape, place, log_det, ROWS)
     rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, ROWS)
 

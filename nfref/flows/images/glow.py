@@ -218,7 +218,8 @@ class Glow(ImageFlow, Composition):
         coupling = with_fields_of(self, ChannelCoupling, shape=squeezed)
         steps: list[Flow] = []
         for step in range(self.steps):
-            convolution = self._convolution(squeezed, level * self.steps + step)
+            pivots = self.pivots[level * self.steps + step] if self.pivots else ()
+            convolution = InvertibleConv(squeezed, self.permutation, *pivots)
             steps += [coupling, convolution, ActNorm(squeezed)]
         if level + 1 == self.levels:
             return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
@@ -230,6 +231,3 @@ class Glow(ImageFlow, Composition):
         return with_fields_of(
             self, kind, shape=shape, hidden=(), transformer=self.split_transformer
         )
-
-    def _convolution(self, shape, index):
-        return InvertibleConv(shape, self.permutation, *(self.pivots[index] if self.pivots else ()))

@@ -22,27 +22,26 @@ from nfref.kernels.chain.convolution import (
     pixels_of,
 )
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.matmul import ROWS
 
-# The operands: a transformer, the activation, the grid of pixels, how many channels stay and how
-# many change, how many gains, channels from layer to layer, the size k of each convolution.
-ChannelCoupling = namedtuple(
-    "ChannelCoupling", "transformer activation grid stay change gains channels sizes"
-)
+# The operands: the activation, the grid of pixels, how many channels stay, how many gains, channels
+# from layer to layer, the size k of each convolution, and the places of the numbers that change.
+ChannelCoupling = namedtuple("ChannelCoupling", "activation grid stay gains channels sizes places")
 
 
 @body
 def decode_channel_coupling(code, at, reals):
-    """Read a transformer, six numbers, the number of layers, channels and sizes."""
+    """Read a transformer, six numbers, the number of layers, channels, sizes and places."""
     first = at + OPERANDS
-    channels = first + 7
+    channels, change = first + 7, code[first + 4]
     sizes = channels + code[first + 6] + 1
-    transformer, grid = decode(code, at, reals), Grid(code[first + 1], code[first + 2])
-    numbers = code[first + 3], code[first + 4], code[first + 5]
-    layers = code[channels:sizes], code[sizes : sizes + code[first + 6]]
-    return ChannelCoupling(transformer, code[first], grid, *numbers, *layers)
+    end, grid = sizes + code[first + 6], Grid(code[first + 1], code[first + 2])
+    n = pixels_of(grid) * change
+    places = decode(code, at, reals, end, n, change, n)
+    numbers, layers = (code[first + 3], code[first + 5]), (code[channels:sizes], code[sizes:end])
+    return ChannelCoupling(code[first], grid, *numbers, *layers, places)
 
 
 @body
@@ -50,15 +49,6 @@ def layer_of(operands, k, at):
     """Return layer k, which starts at theta[at]."""
     channels = operands.channels
     return Layer(operands.grid, operands.sizes[k], channels[k], channels[k + 1], at)
-
-
-@body
-def place_of(operands, c, pixel):
-    """Return the places of number c of those that change at a pixel."""
-    pixels = pixels_of(operands.grid)
-    number, row = c * pixels + pixel, pixel * operands.channels[-1] + c
-    tape = number * operands.transformer.tape_rows
-    return Place(operands.stay * pixels + number, row, operands.change, tape)
 
 
 @body
@@ -102,9 +92,8 @@ def channel_coupling(direction, operands, storage, block, kinds):
     block : Block; u changes in place, log_det grows
     kinds : of ``transform``: True, or None, for splines and mixtures
     """
-    channels, stay, change = operands.channels, operands.stay, operands.change
-    grid, last = operands.grid, len(operands.sizes)
-    pixels = pixels_of(grid)
+    channels, stay, places = operands.channels, operands.stay, operands.places
+    pixels, last = pixels_of(operands.grid), len(operands.sizes)
     theta, tape, u = storage.theta, storage.tape, block.u
     seen = units_of(tape, storage.tape_at, pixels * channels[0])
     for pixel in range(pixels):
@@ -125,14 +114,7 @@ def channel_coupling(direction, operands, storage, block, kinds):
         at, h_at = end_of(layer), out_at
     raw_at = h_at + pixels * operands.gains * ROWS
     times_gains(operands, theta, at, tape, h_at, raw_at)
-    raw = units_of(tape, raw_at, pixels * channels[last])
-    transformer, log_det = operands.transformer, block.log_det
-    extras_at, extra = raw_at + pixels * channels[last] * ROWS, transformer.tape_rows
-    extras = units_of(tape, extras_at, change * pixels * extra)
-    for c in range(change):
-        for pixel in range(pixels):
-            place = place_of(operands, c, pixel)
-            transform(transformer, direction, u, raw, extras, place, log_det, ROWS, *kinds)
+    transform_all(direction, places, tape, raw_at, 0, places.count, block, ROWS, kinds)
 
 
 @body
@@ -144,26 +126,16 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, kind
     cotangents : Cotangents; u changes in place, context and theta grow
     scratch : twice the numbers of the network's widest layer
     """
-    channels, stay, change = operands.channels, operands.stay, operands.change
-    grid, last = operands.grid, len(operands.sizes)
-    pixels = pixels_of(grid)
+    channels, stay, places = operands.channels, operands.stay, operands.places
+    pixels, last = pixels_of(operands.grid), len(operands.sizes)
     theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
     h_at, at = storage.tape_at, storage.at
     for k in range(last):
         h_at += pixels * channels[k] * ROWS
         at = end_of(layer_of(operands, k, at))
     raw_at = h_at + pixels * operands.gains * ROWS
-    raw = units_of(tape, raw_at, pixels * channels[last])
-    g_raw = units_of(scratch, 0, pixels * channels[last])
-    transformer, extra = operands.transformer, operands.transformer.tape_rows
-    extras = units_of(tape, raw_at + pixels * channels[last] * ROWS, change * pixels * extra)
-    for c in range(change):
-        for pixel in range(pixels):
-            place = place_of(operands, c, pixel)
-            g_log_det = cotangents.log_det
-            transform_vjp(
-                transformer, direction, g, g_log_det, raw, extras, place, g_raw, ROWS, *kinds
-            )
+    g_raw, n = units_of(scratch, 0, places.outputs), places.count
+    transform_all_vjp(direction, places, tape, raw_at, 0, n, cotangents, g_raw, ROWS, kinds)
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2
     for k in range(last - 1, -1, -1):

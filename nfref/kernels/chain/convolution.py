@@ -41,11 +41,14 @@ def end_of(layer):
 
 
 @body
-def neighbours(grid, pixel, a):
-    """Return the first neighbour of a pixel in row a of three, their number, and its place.
+def neighbours(layer, pixel, a):
+    """Return the first neighbour of a pixel in row a of those of a layer, their number, its place.
 
     The number is 0 if that row lies beyond the edge.
     """
+    grid = layer.grid
+    if layer.size == 1:
+        return pixel, 1, 0
     i, j = pixel // grid.width + a - 1, pixel % grid.width
     if i < 0 or i >= grid.height:
         return 0, 0, 0
@@ -60,17 +63,14 @@ def convolve(layer, pixel, storage, h_at, out_at, keep):
     out = out_at + pixel * fan_out * ROWS
     if fan_in == 0:
         clear(units_of(tape, out, fan_out))
-    elif layer.size == 1:
-        here = h_at + pixel * fan_in * ROWS
-        times(theta, layer.at, fan_out, fan_in, fan_out, tape, here, tape, out, ROWS, keep)
-    else:
-        for a in range(3):
-            first, count, place = neighbours(layer.grid, pixel, a)
-            if count > 0:
-                part = layer.at + (3 * a + place) * fan_in * fan_out
-                here, units = h_at + first * fan_in * ROWS, count * fan_in
-                times(theta, part, fan_out, units, fan_out, tape, here, tape, out, ROWS, keep)
-                keep = 1
+        return
+    for a in range(layer.size):
+        first, count, place = neighbours(layer, pixel, a)
+        if count > 0:
+            part = layer.at + (layer.size * a + place) * fan_in * fan_out
+            here, units = h_at + first * fan_in * ROWS, count * fan_in
+            times(theta, part, fan_out, units, fan_out, tape, here, tape, out, ROWS, keep)
+            keep = 1
 
 
 @body
@@ -93,17 +93,12 @@ def convolve_vjp(layer, pixel, storage, h_at, scratch, g_at, in_at, keep, g_thet
     add_row_sums(scratch, g, fan_out, g_theta, bias_of(layer, pixel))
     if fan_in == 0:
         return
-    if layer.size == 1:
-        here, at = pixel * fan_in * ROWS, layer.at
-        add_outer(tape, h_at + here, fan_in, scratch, g, fan_out, g_theta, at, fan_out)
-        here += in_at
-        times_transposed(theta, at, fan_out, fan_in, fan_out, scratch, g, scratch, here, keep)
-        return
-    for a in range(3):
-        first, count, place = neighbours(layer.grid, pixel, a)
+    keep = keep if layer.size == 1 else 1
+    for a in range(layer.size):
+        first, count, place = neighbours(layer, pixel, a)
         if count > 0:
-            here, part = first * fan_in * ROWS, layer.at + (3 * a + place) * fan_in * fan_out
-            units = count * fan_in
+            here, units = first * fan_in * ROWS, count * fan_in
+            part = layer.at + (layer.size * a + place) * fan_in * fan_out
             add_outer(tape, h_at + here, units, scratch, g, fan_out, g_theta, part, fan_out)
             here += in_at
-            times_transposed(theta, part, fan_out, units, fan_out, scratch, g, scratch, here, 1)
+            times_transposed(theta, part, fan_out, units, fan_out, scratch, g, scratch, here, keep)

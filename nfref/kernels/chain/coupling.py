@@ -16,49 +16,36 @@ from nfref.kernels.chain.block_rows import (
     units_of,
 )
 from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before, width_of
-from nfref.kernels.chain.transformers import (
-    OPERANDS,
-    Places,
-    decode,
-    place_of,
-    transform_all,
-    transform_vjp,
-)
+from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
 from nfref.kernels.jit import body
-from nfref.kernels.simd.matmul import ROWS
 
-# The operands: a transformer, the network's activation and widths (input to output), the
-# coordinates that stay and those that change.
-Coupling = namedtuple("Coupling", "transformer activation widths stay change")
+# The operands: the network's activation and widths (input to output), the coordinates that stay
+# and the places of those that change.
+Coupling = namedtuple("Coupling", "activation widths stay places")
 
 
 @body
 def decode_coupling(code, at, reals):
-    """Read a transformer, the activation, three lengths, widths, stay and change."""
+    """Read a transformer, the activation, three lengths, widths, stay and places."""
     lengths = at + OPERANDS + 1
-    widths = lengths + 3
+    widths, n = lengths + 3, code[lengths + 2]
     stay = widths + code[lengths]
     change = stay + code[lengths + 1]
-    return Coupling(
-        decode(code, at, reals),
-        code[at + OPERANDS],
-        code[widths:stay],
-        code[stay:change],
-        code[change : change + code[lengths + 2]],
-    )
+    places = decode(code, at, reals, change, n, n, n)
+    return Coupling(code[at + OPERANDS], code[widths:stay], code[stay:change], places)
 
 
 @body
-def coupling(direction, operands, storage, block, splines, mixtures):
+def coupling(direction, operands, storage, block, kinds):
     """Transform the coordinates that change, with parameters computed from those that stay.
 
     direction : 1 from latent to data, -1 back
     operands : Coupling
     storage : Storage; the tape is filled
     block : Block; u changes in place, log_det grows
-    splines, mixtures : True, or None where no transformer is one
+    kinds : of ``transform``: True, or None, for splines and mixtures
     """
-    widths, stay, change = operands.widths, operands.stay, operands.change
+    widths, stay, places = operands.widths, operands.stay, operands.places
     u, columns = block.u, storage.columns
     width = width_of(columns)
     seen = matrix_of(storage.tape, storage.tape_at, widths[0], width)
@@ -67,43 +54,24 @@ def coupling(direction, operands, storage, block, splines, mixtures):
     copy_rows(widths[0] - len(stay), block.context, 0, seen, len(stay), columns)
     mlp(widths, operands.activation, storage)
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1, width)
-    transformer, n, kinds = operands.transformer, len(change), (splines, mixtures)
-    places = Places(change, 1, n)
-    transform_all(transformer, direction, storage, raw_at, places, 0, n, block, *kinds)
+    n, tape = places.count, storage.tape
+    transform_all(direction, places, tape, raw_at, 0, n, block, columns, kinds)
 
 
 @body
-def coupling_vjp(direction, operands, storage, cotangents, scratch, splines, mixtures):
+def coupling_vjp(direction, operands, storage, cotangents, scratch, kinds):
     """Go back through the transformer, then through the network to the coordinates that stay.
 
-    direction, operands, splines, mixtures : as for :func:`coupling`
+    direction, operands, kinds : as for :func:`coupling`
     storage : Storage; the tape as :func:`coupling` left it
     cotangents : Cotangents; u changes in place, context and theta grow
     scratch : twice the numbers of the network's widest layer
     """
-    widths, stay, change = operands.widths, operands.stay, operands.change
-    tape, g = storage.tape, cotangents.u
+    widths, stay, places = operands.widths, operands.stay, operands.places
+    g, tape, columns, n = cotangents.u, storage.tape, storage.columns, places.count
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1)
-    raw, g_raw = units_of(tape, raw_at, widths[-1]), units_of(scratch, 0, widths[-1])
-    transformer, n, g_log_det = operands.transformer, len(change), cotangents.log_det
-    extra, columns = transformer.tape_rows, storage.columns
-    extras = units_of(tape, raw_at + widths[-1] * ROWS, n * extra)
-    places = Places(change, 1, n)
-    for c in range(n):
-        row = place_of(places, c, transformer)
-        transform_vjp(
-            transformer,
-            direction,
-            g,
-            g_log_det,
-            raw,
-            extras,
-            row,
-            g_raw,
-            columns,
-            splines,
-            mixtures,
-        )
+    g_raw = units_of(scratch, 0, widths[-1])
+    transform_all_vjp(direction, places, tape, raw_at, 0, n, cotangents, g_raw, columns, kinds)
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):

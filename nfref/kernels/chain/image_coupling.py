@@ -26,47 +26,44 @@ from nfref.kernels.chain.convolution import (
     pixels_of,
 )
 from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.matmul import ROWS
 
-# The operands: a transformer, the activation, the grid of pixels; how many channels the image has,
-# the network sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0), those
+# The operands: the activation, the grid of pixels; how many channels the image has, the network
+# sees, and each hidden layer has; how many blocks; which numbers stay (1 or 0), the places of those
 # that change, and the pixels of these.
 ImageCoupling = namedtuple(
-    "ImageCoupling", "transformer activation grid channels fan_in hidden blocks stays change asked"
+    "ImageCoupling", "activation grid channels fan_in hidden blocks stays change asked"
 )
 
 # Where the parts of the tape start, in rows from its beginning.
-Places = namedtuple("Places", "h active middle total raw extras")
+Kept = namedtuple("Kept", "h active middle total raw")
 
 
 @body
 def decode_image_coupling(code, at, reals):
-    """Read a transformer, nine numbers, the numbers that stay and change, and their pixels."""
+    """Read a transformer, nine numbers, which numbers stay, places, and their pixels."""
     first = at + OPERANDS
-    grid = Grid(code[first + 1], code[first + 2])
-    stays = first + 9
-    change = stays + code[first + 3] * pixels_of(grid)
-    asked = change + code[first + 7]
-    transformer, end = decode(code, at, reals), asked + code[first + 8]
-    numbers = code[first + 3], code[first + 4], code[first + 5], code[first + 6]
-    places = code[stays:change], code[change:asked], code[asked:end]
-    return ImageCoupling(transformer, code[first], grid, *numbers, *places)
+    grid, channels, n = Grid(code[first + 1], code[first + 2]), code[first + 3], code[first + 7]
+    size, stays = channels * pixels_of(grid), first + 9
+    change = stays + size
+    places, asked = decode(code, at, reals, change, n, channels, size), change + 2 * n
+    numbers = channels, code[first + 4], code[first + 5], code[first + 6]
+    pixels = code[asked : asked + code[first + 8]]
+    return ImageCoupling(code[first], grid, *numbers, code[stays:change], places, pixels)
 
 
 @body
 def places_of(operands):
-    """Return the places on the tape of what a coupling of an image keeps, and their end."""
+    """Return the places on the tape of what a coupling of an image keeps."""
     layer = pixels_of(operands.grid) * operands.hidden
     h = pixels_of(operands.grid) * operands.fan_in
     active = h + (operands.blocks + 1) * layer
     middle = active + operands.blocks * layer
     total = middle + operands.blocks * layer
-    raw = total + layer
-    outputs = operands.transformer.raw_rows * operands.channels
-    return Places(h, active, middle, total, raw, raw + pixels_of(operands.grid) * outputs)
+    return Kept(h, active, middle, total, total + layer)
 
 
 @body
@@ -162,21 +159,15 @@ def image_coupling(direction, operands, storage, block, kinds):
                 activated(activation, hidden, storage, above + here, active + here)
         h = above
     network_outputs(operands, storage, places)
-    outputs, extra = operands.transformer.raw_rows * channels, operands.transformer.tape_rows
-    raw = units_of(tape, start + places.raw * ROWS, pixels * outputs)
-    extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
-    for k in range(len(operands.change)):
-        number = operands.change[k]
-        place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
-        transformer = operands.transformer
-        transform(transformer, direction, u, raw, extras, place, block.log_det, ROWS, *kinds)
+    change, raw = operands.change, start + places.raw * ROWS
+    transform_all(direction, change, tape, raw, 0, change.count, block, ROWS, kinds)
 
 
 @body
 def network_outputs(operands, storage, places):
     """Compute L * a(sum_b S_b * h_b) from all h_b."""
     start, hidden = storage.tape_at, operands.hidden
-    outputs = operands.transformer.raw_rows * operands.channels
+    outputs = operands.change.outputs // pixels_of(operands.grid)
     last = after(skip_of(operands, storage, operands.blocks), 1, outputs)
     total, raw = start + places.total * ROWS, start + places.raw * ROWS
     for pixel in operands.asked:
@@ -199,21 +190,13 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
     scratch : the outputs or what the network sees, and four hidden layers
     """
     channels, fan_in, hidden = operands.channels, operands.fan_in, operands.hidden
-    tape, g, g_theta = storage.tape, cotangents.u, cotangents.theta
+    g, g_theta, pixels = cotangents.u, cotangents.theta, pixels_of(operands.grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
-    pixels = pixels_of(operands.grid)
-    units, outputs = pixels * hidden, operands.transformer.raw_rows * channels
-    raw = units_of(tape, start + places.raw * ROWS, pixels * outputs)
-    extra = operands.transformer.tape_rows
-    extras = units_of(tape, start + places.extras * ROWS, len(operands.change) * extra)
-    g_raw = units_of(scratch, 0, pixels * outputs)
-    clear(units_of(scratch, 0, pixels * outputs))  # numbers that stay have outputs too
-    for k in range(len(operands.change)):
-        number = operands.change[k]
-        place = Place(number, number % pixels * outputs + number // pixels, channels, k * extra)
-        transformer = operands.transformer
-        g_log_det = cotangents.log_det
-        transform_vjp(transformer, direction, g, g_log_det, raw, extras, place, g_raw, ROWS, *kinds)
+    units, change, tape = pixels * hidden, operands.change, storage.tape
+    raw, g_raw = start + places.raw * ROWS, units_of(scratch, 0, change.outputs)
+    n, outputs = change.count, change.outputs // pixels
+    clear(g_raw)  # numbers that stay have outputs too
+    transform_all_vjp(direction, change, tape, raw, 0, n, cotangents, g_raw, ROWS, kinds)
     # Cotangents of the sum of the skips and of h_b, and two layers of working memory.
     g_total = len(scratch) - 4 * units * ROWS
     layer = units * ROWS

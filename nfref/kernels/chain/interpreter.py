@@ -13,6 +13,7 @@ activations never leave the cache. Between instructions nothing is sliced, copie
 
 import math
 from collections import namedtuple
+from inspect import signature
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.channel_coupling import (
@@ -55,23 +56,6 @@ from nfref.kernels.simd.matmul import COLUMNS, ROWS
 HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-
-# Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
-# kernel says for each of these names whether a chain needs it: True or None. ``layer`` takes them
-# as arguments, since what hangs on an argument that is None is cut away before compilation.
-OPTIONAL = (
-    "couplings",
-    "masks",
-    "splines",
-    "mixtures",
-    "others",
-    "radials",
-    "sylvesters",
-    "residuals",
-    "images",
-    "tokens",
-    "potentials",
-)
 
 # What the kernels read of a program: code, where its instructions start, real operands.
 Chain = namedtuple("Chain", "code starts reals")
@@ -122,7 +106,7 @@ def layer(
     if opcode == ELEMENTWISE:
         elementwise(direction, code[at], storage, block)
     if couplings is not None and opcode == COUPLING:
-        coupling(direction, decode_coupling(code, at, reals), storage, block, *kinds)
+        coupling(direction, decode_coupling(code, at, reals), storage, block, kinds)
     if masks is not None and opcode == MADE:
         made(direction, decode_made(code, at, reals), storage, block, kinds)
     if others is not None and opcode == LINEAR:
@@ -143,6 +127,12 @@ def layer(
         tokens_to_latent(decode_tokens(code, at, reals), storage, block, kinds)
     if potentials is not None and opcode == POTENTIAL:
         potential(decode_potential(code, at), storage, block)
+
+
+# Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
+# kernel says for each of these names whether a chain needs it: True or None. They are arguments,
+# since what hangs on an argument that is None is cut away before compilation.
+OPTIONAL = tuple(signature(layer).parameters)[4:]
 
 
 @body
@@ -177,7 +167,7 @@ def layer_vjp(
         elementwise_vjp(direction, code[at], storage, cotangents)
     if couplings is not None and opcode == COUPLING:
         operands = decode_coupling(code, at, reals)
-        coupling_vjp(direction, operands, storage, cotangents, scratch, *kinds)
+        coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
     if masks is not None and opcode == MADE:
         made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch, kinds)
     if others is not None and opcode == LINEAR:

@@ -29,14 +29,7 @@ from nfref.kernels.chain.block_rows import (
     units_of,
 )
 from nfref.kernels.chain.network import IDENTITY, activate, activate_vjp, rows_before, width_of
-from nfref.kernels.chain.transformers import (
-    OPERANDS,
-    Places,
-    decode,
-    place_of,
-    transform_all,
-    transform_vjp,
-)
+from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -46,24 +39,24 @@ AHEAD = 16  # places
 # end.
 Net = namedtuple("Net", "activation widths size group_ends")
 
-# The operands: a transformer, whether the sweep is sequential, the masked network, and the
-# coordinate at each place.
-Made = namedtuple("Made", "transformer sequential net order")
+# The operands: whether the sweep is sequential, the masked network, and the places in its order.
+Made = namedtuple("Made", "sequential net places")
 
 
 @body
 def decode_made(code, at, reals):
-    """Read a transformer, sequential, activation, three lengths, widths, order and group_ends."""
-    transformer = decode(code, at, reals)
+    """Read a transformer, sequential, activation, three lengths, widths, places and group_ends."""
     sequential = at + OPERANDS
     lengths = sequential + 2
     n_widths, dim, n_ends = code[lengths], code[lengths + 1], code[lengths + 2]
     widths = lengths + 3
     order = widths + n_widths
-    ends = order + dim
+    ends = order + 2 * dim
     group_ends = code[ends : ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
-    net = Net(code[sequential + 1], code[widths:order], transformer.raw_rows, group_ends)
-    return Made(transformer, code[sequential], net, code[order:ends])
+    places = decode(code, at, reals, order, dim, 1, dim)
+    size = places.transformer.raw_rows
+    net = Net(code[sequential + 1], code[widths:order], size, group_ends)
+    return Made(code[sequential], net, places)
 
 
 @body
@@ -112,24 +105,14 @@ def add_seen(net, storage, layer, group, end, known, seen, keep):
 
     keep : 1 to add to the present sums, 0 to overwrite them
     """
-    widths, tape, width = net.widths, storage.tape, width_of(storage.columns)
+    theta, tape, columns = storage.theta, storage.tape, storage.columns
+    before, fan_out, fan_in = net.widths[layer - 1], net.widths[layer], seen - known
     first, units = units_in(net, layer, group, end)
-    weight = storage.at + weight_at(widths, layer) + first + known * widths[layer]
-    below = storage.tape_at + rows_before(widths, layer - 1, width)
-    times(
-        storage.theta,
-        weight,
-        widths[layer],
-        seen - known,
-        units,
-        tape,
-        below + known * width,
-        tape,
-        below + (widths[layer - 1] + first) * width,
-        width,
-        keep,
-        storage.columns,
-    )
+    weight = storage.at + weight_at(net.widths, layer) + first + known * fan_out
+    width = width_of(columns)
+    below = storage.tape_at + rows_before(net.widths, layer - 1, width)
+    h, out = below + known * width, below + (before + first) * width
+    times(theta, weight, fan_out, fan_in, units, tape, h, tape, out, width, keep, columns)
 
 
 @body
@@ -171,27 +154,16 @@ def group_vjp(net, storage, layer, group, g):
 @body
 def weights_vjp(net, storage, g, g_theta):
     """Add the gradient of the masked weights and biases to g_theta."""
-    widths = net.widths
+    widths, tape, columns = net.widths, storage.tape, storage.columns
     for layer in range(1, len(widths)):
-        weight = storage.at + weight_at(widths, layer)
-        below, here = rows_before(widths, layer - 1), rows_before(widths, layer)
+        weight, fan_out = storage.at + weight_at(widths, layer), widths[layer]
+        h, here = storage.tape_at + rows_before(widths, layer - 1), rows_before(widths, layer)
         for group in range(net.group_ends.shape[1] - 1):
             first, units = units_in(net, layer, group, group + 1)
-            add_outer(
-                storage.tape,
-                storage.tape_at + below,
-                units_seen(net, layer, group),
-                g,
-                here + first * ROWS,
-                units,
-                g_theta,
-                weight + first,
-                widths[layer],
-                ROWS,
-                storage.columns,
-            )
-        bias = weight + widths[layer - 1] * widths[layer]
-        add_row_sums(g, here, widths[layer], g_theta, bias, ROWS, storage.columns)
+            seen, g_at, at = units_seen(net, layer, group), here + first * ROWS, weight + first
+            add_outer(tape, h, seen, g, g_at, units, g_theta, at, fan_out, ROWS, columns)
+        bias = weight + widths[layer - 1] * fan_out
+        add_row_sums(g, here, fan_out, g_theta, bias, ROWS, columns)
 
 
 @body
@@ -204,18 +176,16 @@ def made(direction, operands, storage, block, kinds):
     block : Block; u changes in place, log_det grows
     kinds : of ``transform``: True, or None, for splines and mixtures
     """
-    net, order, sequential, u = operands.net, operands.order, operands.sequential, block.u
-    widths, ends, columns = net.widths, net.group_ends, storage.columns
+    net, places, sequential, u = operands.net, operands.places, operands.sequential, block.u
+    widths, ends, columns, order = net.widths, net.group_ends, storage.columns, places.rows
     last, width = len(widths) - 1, width_of(columns)
     groups = ends.shape[1] - 1
     n_context = n_context_of(net)
     seen = matrix_of(storage.tape, storage.tape_at, widths[0], width)
     copy_rows(n_context, block.context, 0, seen, 0, columns)
-    for k in range(len(order)):
+    for k in range(places.count):
         copy_row(u, order[k], seen, n_context + k, columns)
     raw_at = storage.tape_at + rows_before(widths, last, width)
-    transformer = operands.transformer
-    places = Places(order, transformer.raw_rows, 1)
     for step in range(groups * last):
         layer, group = (
             (step % last, step // last) if sequential else (step // groups, step % groups)
@@ -232,7 +202,7 @@ def made(direction, operands, storage, block, kinds):
         first, end = ends[0, group], ends[0, group + 1]
         if columns == 1 and not sequential:
             first, end = 0, end if group == groups - 1 else 0
-        transform_all(transformer, direction, storage, raw_at, places, first, end, block, *kinds)
+        transform_all(direction, places, storage.tape, raw_at, first, end, block, columns, kinds)
         for place in range(first, end if sequential else first):
             copy_row(u, order[place], seen, n_context + place, columns)
 
@@ -246,20 +216,14 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
     cotangents : Cotangents; u changes in place, context and theta grow
     g_tape : scratch for the cotangents of the network's layers
     """
-    net, order, sequential = operands.net, operands.order, operands.sequential
-    widths, ends = net.widths, net.group_ends
-    g, last = cotangents.u, len(widths) - 1
+    net, places, sequential = operands.net, operands.places, operands.sequential
+    widths, ends, order = net.widths, net.group_ends, places.rows
+    g, tape, last = cotangents.u, storage.tape, len(widths) - 1
     groups, columns = ends.shape[1] - 1, storage.columns
     n_context = n_context_of(net)
-    g_seen = units_of(g_tape, n_context * ROWS, len(order))
-    raw_at = rows_before(widths, last)
-    raw = units_of(storage.tape, storage.tape_at + raw_at, widths[-1])
-    g_raw = units_of(g_tape, raw_at, widths[-1])
-    transformer, g_log_det = operands.transformer, cotangents.log_det
-    places, extra = Places(order, transformer.raw_rows, 1), transformer.tape_rows
-    extras = units_of(
-        storage.tape, storage.tape_at + raw_at + widths[-1] * ROWS, len(order) * extra
-    )
+    g_seen = units_of(g_tape, n_context * ROWS, places.count)
+    raw_at = storage.tape_at + rows_before(widths, last)
+    g_raw = units_of(g_tape, rows_before(widths, last), widths[-1])
     for step in range(groups * (last + 1)):
         down, group = (
             (step % (last + 1), step // (last + 1))
@@ -269,11 +233,9 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
         group = groups - 1 - group
         first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
-            for place in range(first, end):
-                row = place_of(places, place, transformer)
-                transform_vjp(
-                    transformer, direction, g, g_log_det, raw, extras, row, g_raw, columns, *kinds
-                )
+            transform_all_vjp(
+                direction, places, tape, raw_at, first, end, cotangents, g_raw, columns, kinds
+            )
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
         else:
@@ -292,18 +254,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
 @body
 def inputs_vjp(net, storage, group, first, count, g_tape):
     """Compute the cotangents of ``count`` inputs, which units from ``group`` on see."""
-    widths, above = net.widths, net.group_ends[1, group]
-    times_transposed(
-        storage.theta,
-        storage.at + first * widths[1] + above,
-        widths[1],
-        count,
-        widths[1] - above,
-        g_tape,
-        rows_before(widths, 1) + above * ROWS,
-        g_tape,
-        first * ROWS,
-        0,
-        ROWS,
-        storage.columns,
-    )
+    above, fan_out, theta, g = net.group_ends[1, group], net.widths[1], storage.theta, g_tape
+    weight, units, columns = storage.at + first * fan_out + above, fan_out - above, storage.columns
+    g_at, out = rows_before(net.widths, 1) + above * ROWS, first * ROWS
+    times_transposed(theta, weight, fan_out, count, units, g, g_at, g, out, 0, ROWS, columns)

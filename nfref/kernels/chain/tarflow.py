@@ -21,7 +21,7 @@ from nfref.kernels.chain.block_rows import (
     units_of,
 )
 from nfref.kernels.chain.network import add_bias
-from nfref.kernels.chain.transformers import OPERANDS, Place, decode, transform, transform_vjp
+from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
@@ -29,11 +29,9 @@ from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 EPSILON = 1e-5  # of the layer norm
 ROOT_HALF, DENSITY_AT_ZERO = 0.5**0.5, (2 * math.pi) ** -0.5
 
-# The operands: a transformer, then T, W, C, heads, layers, hidden units, whether the last token
-# comes first, and the features of a context.
-Tokens = namedtuple(
-    "Tokens", "transformer length width channels heads depth hidden reverse context"
-)
+# The operands: T, W, C, heads, layers, hidden units, the features of a context, and the places of
+# all numbers, token after token in the order of the network.
+Tokens = namedtuple("Tokens", "length width channels heads depth hidden context places")
 
 # Places of the numbers of one layer on the tape: normalised h with 1/std, and their result, twice;
 # queries, keys and values; attention's weights and their mixture; the hidden units before gelu, Phi
@@ -49,8 +47,10 @@ Back = namedtuple("Back", "g theta")
 @body
 def decode_tokens(code, at, reals):
     k = at + OPERANDS
-    sizes = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4], code[k + 5]
-    return Tokens(decode(code, at, reals), *sizes, code[k + 6], code[k + 7])
+    n = code[k] * code[k + 1]
+    places = decode(code, at, reals, k + 7, n, n, n)
+    sizes = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4], code[k + 5], code[k + 6]
+    return Tokens(*sizes, places)
 
 
 @body
@@ -66,20 +66,6 @@ def kept(own, at):
     attention = query, query + stream, query + 2 * stream, weights, mixed
     units = before, before + hidden, before + 2 * hidden, before + 3 * hidden
     return Kept(at, query - stream, *attention, second, before - stream, *units)
-
-
-@body
-def coordinate(own, t, w):
-    """Return the coordinate of number w of token t, in the order of the network."""
-    return (own.length - 1 - t if own.reverse else t) * own.width + w
-
-
-@body
-def place_of(own, t, w):
-    """Return the places of number w of token t."""
-    i = coordinate(own, t, w)
-    numbers = own.width * own.length
-    return Place(i, w * own.length + t, numbers, i * own.transformer.tape_rows)
 
 
 @body
@@ -262,9 +248,9 @@ def tokens_to_latent(own, storage, block, kinds):
     x_at = storage.tape_at
     h_at = x_at + width * length * ROWS
     seen, h = units_of(tape, x_at, width * length), units_of(tape, h_at, c * length)
-    for t in range(length):
-        for w in range(width):
-            copy_row(u, coordinate(own, t, w), seen, w * length + t)
+    places = own.places
+    for k in range(places.count):
+        copy_row(u, places.rows[k], seen, places.rows[places.count + k])
     dense(own, storage, 0, width, c, x_at, h_at, 0)
     at = width * c + c
     for t in range(length):
@@ -293,27 +279,21 @@ def tokens_to_latent(own, storage, block, kinds):
         at += (c + 1) * own.hidden
         dense(own, storage, at, own.hidden, c, place.after, h_at, 1)
         at += (own.hidden + 1) * c
-    transformer = own.transformer
-    outputs = transformer.raw_rows * width
+    outputs = places.outputs // length
     dense(own, storage, at, c, outputs, h_at, place_at, 0)
     raw = units_of(tape, place_at, outputs * length)
     for j in range(outputs):
         for t in range(length - 1, 0, -1):
             copy_row(raw, j * length + t - 1, raw, j * length + t)
         clear_row(raw, j * length)
-    extras_at, numbers = place_at + outputs * length * ROWS, width * length
-    extras = units_of(tape, extras_at, numbers * transformer.tape_rows)
-    log_det, columns = block.log_det, storage.columns
-    for t in range(length):
-        for w in range(width):
-            row = place_of(own, t, w)
-            transform(transformer, -1, u, raw, extras, row, log_det, columns, *kinds)
+    transform_all(-1, places, tape, place_at, 0, places.count, block, ROWS, kinds)
 
 
 @body
 def place_of_context(own, at):
     """Return the start of the context on the tape."""
-    each = own.width * (1 + own.transformer.raw_rows + own.transformer.tape_rows) + own.channels
+    transformer = own.places.transformer
+    each = own.width * (1 + transformer.raw_rows + transformer.tape_rows) + own.channels
     return at + own.length * each * ROWS + own.depth * kept(own, 0).end
 
 
@@ -358,25 +338,19 @@ def gelu_vjp(own, tape, place, g, g_at):
 def tokens_to_latent_vjp(own, storage, cotangents, scratch, kinds):
     """storage, cotangents: as everywhere; the tape as :func:`tokens_to_latent` left it."""
     c, length, width, tape, g = own.channels, own.length, own.width, storage.tape, cotangents.u
-    back, transformer = Back(scratch, cotangents.theta), own.transformer
-    stream, outputs = c * length * ROWS, transformer.raw_rows * width
+    back, places = Back(scratch, cotangents.theta), own.places
+    stream, outputs = c * length * ROWS, places.outputs // length
     h_at = storage.tape_at + width * length * ROWS
     layers_at = h_at + stream
     layer = kept(own, 0).end
     raw_at = layers_at + own.depth * layer
-    raw = units_of(tape, raw_at, outputs * length)
-    extras_at, numbers = raw_at + outputs * length * ROWS, width * length
-    extras = units_of(tape, extras_at, numbers * transformer.tape_rows)
     g_h, g_query, g_mixed = 0, stream, 4 * stream
     g_hidden = 5 * stream
     g_out = g_hidden + own.hidden * length * ROWS
     g_seen = g_out + outputs * length * ROWS
     free = g_seen + width * length * ROWS
-    g_raw = units_of(scratch, g_out, outputs * length)
-    for t in range(length):
-        for w in range(width):
-            row, log_det = place_of(own, t, w), cotangents.log_det
-            transform_vjp(transformer, -1, g, log_det, raw, extras, row, g_raw, ROWS, *kinds)
+    g_raw, n = units_of(scratch, g_out, places.outputs), places.count
+    transform_all_vjp(-1, places, tape, raw_at, 0, n, cotangents, g_raw, ROWS, kinds)
     for j in range(outputs):
         for t in range(length - 1):
             copy_row(g_raw, j * length + t + 1, g_raw, j * length + t)
@@ -410,9 +384,8 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, kinds):
     see_context_vjp(own, storage, from_context, back, free, cotangents.context)
     dense_vjp(own, storage, 0, width, c, storage.tape_at, back, g_h, g_seen, 0)
     g_tokens = units_of(scratch, g_seen, width * length)
-    for t in range(length):
-        for w in range(width):
-            add_row(g_tokens, w * length + t, g, coordinate(own, t, w))
+    for k in range(n):
+        add_row(g_tokens, places.rows[places.count + k], g, places.rows[k])
 
 
 @reduction

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.bases.normal_mixture import logsumexp
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.batching import in_blocks
-from nfref.runtime.checks import as_rows, check_count
+from nfref.runtime.checks import as_rows
 from nfref.tables.densities.gaussian import LOG_TWO_PI, check_rows, first_best
 
-CHOOSING = 1000  # most rows that choose the width
+CHOOSING, FOLDS = 1000, 5  # most rows that choose the width, in so many folds
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,11 @@ class KernelDensity:
     bandwidth: float
 
     @classmethod
-    def choose(
-        cls,
-        x: Array,
-        *,
-        weight: Array | None = None,
-        folds: int = 5,
-        bandwidths: Sequence[float] = tuple(1.5 / 1.3 ** np.arange(14)),
-    ) -> Any:
+    def choose(cls, x: Array, *, weight: Array | None = None) -> Any:
         """Choose the width by cross-validation, and put a kernel of it on every row.
 
-        Each fold, every ``folds``-th row, is scored by kernels on the other rows. The width with
-        the highest mean over all rows wins. Widths are tried from the widest down, until two in a
+        Each fold, every fifth row, is scored by kernels on the other rows. The width with the
+        highest mean over all rows wins. Widths are tried from the widest down, until two in a
         row are no better than the best; a single row takes the widest. Of many rows the first
         ``CHOOSING`` choose, and the width of all is less by the rate N^(-1 / (D + 4)).
 
@@ -57,15 +50,11 @@ class KernelDensity:
             In an order without information.
         weight : (N,) array, optional
             Weight of each row.
-        folds : int
-            At least 2.
-        bandwidths : sequence of float
-            Descending.
         """
         x, share = check_rows(x, weight)
         x, share = x[share > 0], share[share > 0]
         few = slice(CHOOSING)
-        fold = np.arange(len(x[few])) % check_count("folds", folds, 2)
+        fold = np.arange(len(x[few])) % FOLDS
 
         def score(width):
             total = 0.0
@@ -76,10 +65,10 @@ class KernelDensity:
                 total += share[few][outside] @ kernels.log_prob(x[few][outside])
             return total
 
-        widths = [float(width) for width in bandwidths]
-        best = (
-            widths[0] if len(x) == 1 else first_best((width, score(width)) for width in widths)[0]
-        )
+        widths = (1.5 / 1.3 ** np.arange(14)).tolist()
+        best = widths[0]
+        if len(x) > 1:
+            best, _ = first_best((width, score(width)) for width in widths)
         return cls(x, np.log(share), best * (len(fold) / len(x)) ** (1 / (x.shape[1] + 4)))
 
     def log_prob(self, x: Array) -> Array:

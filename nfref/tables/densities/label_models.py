@@ -33,6 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import blas
+from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
@@ -98,21 +99,10 @@ class LabelNetwork(Configuration):
         """
         from scipy.optimize import minimize
 
-        count = features.shape[1]
-        shapes = ((count, size), (count + 1, hidden), (hidden + 1, size))
-        start = [
-            np.zeros(shapes[0]),
-            rng.standard_normal(shapes[1]) / np.sqrt(count + 1),
-            np.zeros(shapes[2]),
-        ]
-        ends = np.cumsum([0] + [np.prod(shape) for shape in shapes])
-        target = np.eye(size)[codes]
-
-        def parts(vector):
-            return [
-                vector[first:last].reshape(shape)
-                for first, last, shape in zip(ends, ends[1:], shapes)
-            ]
+        count, target = features.shape[1], np.eye(size)[codes]
+        inner = rng.standard_normal((count + 1, hidden)) / np.sqrt(count + 1)
+        start = [np.zeros((count, size)), inner, np.zeros((hidden + 1, size))]
+        first, parts = trees.flatten(start)
 
         def loss(vector):
             direct, inner, outer = parts(vector)
@@ -131,7 +121,6 @@ class LabelNetwork(Configuration):
             value = -np.sum(weight * log_prob[np.arange(len(codes)), codes]) + ridge / 2 * penalty
             return value, np.concatenate([slope.ravel() for slope in slopes])
 
-        first = np.concatenate([part.ravel() for part in start])
         found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
         return cls(*parts(found.x))
 

@@ -320,6 +320,10 @@ class LatentClasses(Configuration):
         """
         best: Any = None
         best_score = -np.inf
+
+        def score(model):
+            return np.average(model.log_prob(validation), weights=validation_weight)
+
         discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
         for classes in most if codes.shape[1] > 1 else (1,):
             if best is not None and (classes * codes.shape[1] > len(codes) or enough()):
@@ -329,23 +333,15 @@ class LatentClasses(Configuration):
             models = [
                 cls.fit(codes, columns, classes, rng, weight, given=given) for _ in range(starts)
             ]
-            models = [
-                max(models, key=lambda model: np.average(model.log_prob(codes), weights=weight))
-            ]
+            models = [max(models, key=lambda one: np.average(one.log_prob(codes), weights=weight))]
             if classes > 1 and len(discrete) < len(columns):
                 models.append(models[0]._of_some(codes, columns, discrete, classes, rng, weight))
-            scores = [
-                np.average(model.log_prob(validation), weights=validation_weight)
-                for model in models
-            ]
+            scores = list(map(score, models))
             if best is not None and max(scores) <= best_score:
                 break
             best, best_score = models[int(np.argmax(scores))], max(scores)
         whole = cls._of_combinations(codes, columns, weight, given)
-        if whole is not None:
-            score = np.average(whole.log_prob(validation), weights=validation_weight)
-            best = whole if score > best_score else best
-        return best
+        return whole if whole is not None and score(whole) > best_score else best
 
     @classmethod
     def _of_combinations(cls, codes, columns, weight, given):

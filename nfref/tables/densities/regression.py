@@ -95,7 +95,8 @@ class MixtureRegression(Configuration):
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C)."""
         features, g = self._centred(context)
         rest = x - features @ self.slopes[:, g.shape[1] :]
-        return self.joint.log_prob(np.concatenate([g, rest], axis=1)) - _log_marginal(self.joint, g)
+        log_joint = self.joint.log_prob(np.concatenate([g, rest], axis=1))
+        return log_joint - np.logaddexp.reduce(_log_joint(self.joint, g), axis=1)
 
     def sample(self, rng: Generator, n: int, context: Array) -> Array:
         """Sample ``n`` rows, (n, D)."""
@@ -127,8 +128,3 @@ def _log_joint(mixture, g):
     pairs = zip(mixture.means, mixture.choleskys)
     found = [gaussian_log_prob(g, mean[:known], factor[:known, :known]) for mean, factor in pairs]
     return mixture.log_weights + np.stack(found, axis=1)
-
-
-def _log_marginal(mixture, g):
-    """Return log p(g), (N,), of the first columns of a mixture."""
-    return np.logaddexp.reduce(_log_joint(mixture, g), axis=1)

@@ -77,17 +77,10 @@ def _lattice(v, rounding, least, rows):
     if not (repeated or len(v) >= LEAST_VALUES and by_chance < -EVIDENCE):
         return None
     step = _shortest(step, rounding / k[-1])
-    offset = (
-        np.mean(v - step * np.round(v / step))
-        if _near(v, step, rounding)
-        else (v[0] - step * np.floor(v[0] / step))
-    )
+    beyond = v - step * np.round(v / step)
+    multiples = np.max(np.abs(beyond)) <= 4 * rounding
+    offset = np.mean(beyond) if multiples else v[0] - step * np.floor(v[0] / step)
     return step, _shortest(offset, 2 * rounding)
-
-
-def _near(v, step, rounding):
-    """Return whether values are multiples of the step."""
-    return np.max(np.abs(v - step * np.round(v / step))) <= 4 * rounding
 
 
 def _shortest(number, tolerance):

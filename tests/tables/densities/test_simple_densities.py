@@ -253,8 +253,6 @@ def test_kernels_of_few_rows_and_of_rows_that_count_nothing():
     few, all_of_them = KernelDensity.choose(x[:20]), KernelDensity.choose(x, weight=weight)
     assert few.bandwidth == all_of_them.bandwidth
     np.testing.assert_allclose(all_of_them.log_prob(x), few.log_prob(x), rtol=1e-12)
-    with pytest.raises(ValueError, match="folds: expected"):
-        KernelDensity.choose(x, folds=1)
 
 
 def groups_of_labels(rng, n):

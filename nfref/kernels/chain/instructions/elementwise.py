@@ -6,7 +6,13 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Instruction
 
 
-def _elementwise(flow, direction, unpack, plain=False):
+def _halves(params, cotangent):
+    """Return the cotangents of those of shift and log-scale that are parameters."""
+    halves = zip(("shift", "log_scale"), np.split(cotangent, 2))
+    return {name: half for name, half in halves if name in params}
+
+
+def _elementwise(flow, direction, unpack=_halves, plain=False):
     return Instruction(
         chain.ELEMENTWISE,
         direction,
@@ -20,25 +26,15 @@ def _elementwise(flow, direction, unpack, plain=False):
 
 
 def elementwise_affine(flow, direction):
-    return _elementwise(
-        flow,
-        direction,
-        lambda params, cotangent: {
-            "shift": cotangent[: flow.dim],
-            "log_scale": cotangent[flow.dim :],
-        },
-        plain=True,
-    )
+    return _elementwise(flow, direction, plain=True)
 
 
 def scale(flow, direction):
-    return _elementwise(
-        flow, direction, lambda params, cotangent: {"log_scale": cotangent[flow.dim :]}
-    )
+    return _elementwise(flow, direction)
 
 
 def standardise(flow, direction):
-    return _elementwise(flow, direction, lambda params, cotangent: {})
+    return _elementwise(flow, direction)
 
 
 def act_norm(flow, direction):
@@ -73,12 +69,8 @@ def batch_norm(flow, direction):
 def _batch_norm_in_training(flow):
     def unpack(params, cotangent):
         nothing = np.zeros_like(cotangent[flow.dim :])
-        return {
-            "shift": cotangent[: flow.dim],
-            "log_scale": cotangent[flow.dim :],
-            "running_mean": nothing,
-            "running_variance": nothing,
-        }
+        found = _halves(params, cotangent)
+        return {**found, "running_mean": nothing, "running_variance": nothing}
 
     return Instruction(
         chain.BATCH_NORM,

@@ -61,10 +61,12 @@ def channel_coupling(flow, direction):
         return {"net": net}
 
     numbers = ACTIVATIONS[flow.activation], height, width, stay, change, gains, last + 1
+    number = np.arange(change * pixels)
+    places = *stay * pixels + number, *number % pixels * channels[-1] + number // pixels
     return Instruction(
         chain.CHANNEL_COUPLING,
         direction,
-        [*transformer.whole, *numbers, *channels, *sizes],
+        [*transformer.whole, *numbers, *channels, *sizes, *places],
         size=int(ends[-1]) + gains,
         tape=pixels * (sum(channels) + gains + transformer.tape_rows * change),
         scratch=2 * pixels * max(channels),
@@ -119,10 +121,11 @@ def image_coupling(flow, direction):
 
     units, sizes = pixels * hidden, (height, width, image, fan_in, hidden, blocks)
     numbers = ACTIVATIONS[flow.activation], *sizes, len(change), len(asked)
+    raw = change % pixels * outputs + change // pixels
     return Instruction(
         chain.IMAGE_COUPLING,
         direction,
-        [*transformer.whole, *numbers, *flow.stays, *change, *asked],
+        [*transformer.whole, *numbers, *flow.stays, *change, *raw, *asked],
         size=int(ends[-1]),
         tape=(
             pixels * (fan_in + outputs)

@@ -78,22 +78,17 @@ def _inverted(matrix):
         return np.full(matrix.shape, np.nan)
 
 
-def _bias_of(flow, channels):
-    no_bias = np.zeros(channels)
-    return lambda params: params["bias"] if flow.bias else no_bias
-
-
 def linear(flow, direction, pixels=1):
     """Return the instruction of a matrix.
 
     log |det W| has the derivative W^-T.
     """
-    bias = _bias_of(flow, flow.dim)
+    no_bias = np.zeros(flow.dim)
 
     def packed(params):
         weight = np.asarray(params["weight"], np.float64)
         matrix = weight if direction == 1 else _inverted(weight)
-        return [matrix], bias(params), np.linalg.slogdet(weight)[1]
+        return [matrix], params.get("bias", no_bias), np.linalg.slogdet(weight)[1]
 
     def unpack(params, g_matrices, g_b, g_log_det):
         g_weight = g_matrices[0] + direction * g_log_det * _inverted(params["weight"]).T
@@ -117,8 +112,7 @@ def lu_linear(flow, direction, pixels=1):
     The diagonal of the packed matrix is log |u_ii|, so its cotangent is U_bar_ii u_ii, and that of
     the log-determinant is added to it as it is.
     """
-    order = np.array(flow.permutation)
-    bias = _bias_of(flow, flow.dim)
+    order, no_bias = np.array(flow.permutation), np.zeros(flow.dim)
 
     def packed(params):
         lower, upper = flow.factors({"lu": np.asarray(params["lu"], np.float64)})
@@ -126,7 +120,7 @@ def lu_linear(flow, direction, pixels=1):
             matrices = [upper, lower[order]]
         else:
             matrices = [_inverted(upper), _inverted(lower.T)[order].T]
-        return matrices, bias(params), np.trace(params["lu"])
+        return matrices, params.get("bias", no_bias), np.trace(params["lu"])
 
     def unpack(params, g_matrices, g_b, g_log_det):
         g_upper, g_ordered = g_matrices

@@ -55,7 +55,7 @@ def coupling(flow, direction):
     return Instruction(
         chain.COUPLING,
         direction,
-        [*transformer.whole, *numbers, *widths, *stay, *change],
+        [*transformer.whole, *numbers, *widths, *stay, *change, *range(len(change))],
         size=net_size(widths),
         tape=tape_rows(widths, transformer, len(change)),
         scratch=2 * max(widths),
@@ -121,10 +121,11 @@ def made(flow, direction):
         return {"net": layers}
 
     numbers = int(sequential), ACTIVATIONS[flow.activation], len(widths), dim, groups + 1
+    raw = transformer.raw_rows * np.arange(dim)
     return Instruction(
         chain.MADE,
         direction,
-        [*transformer.whole, *numbers, *widths, *order, *ends.ravel()],
+        [*transformer.whole, *numbers, *widths, *order, *raw, *ends.ravel()],
         size=net_size(widths),
         tape=tape_rows(widths, transformer, dim),
         scratch=sum(widths),

@@ -1,5 +1,7 @@
 """A block of TarFlow from data to latent; its parameters are packed in their own order."""
 
+import numpy as np
+
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
@@ -18,11 +20,13 @@ def tarflow_block(flow, direction):
     hidden, outputs = flow.expansion * c, transformer.raw_rows * width
     layer = 4 * c + 4 * (c + 1) * c + (c + 1) * hidden + (hidden + 1) * c
     kept = 9 * c + 2 + flow.heads * length + 3 * hidden
-    sizes = length, width, c, flow.heads, flow.depth, hidden, int(flow.reverse), flow.context_dim
+    sizes = length, width, c, flow.heads, flow.depth, hidden, flow.context_dim
+    tokens = np.arange(flow.dim).reshape(length, width)
+    places = *(tokens[::-1] if flow.reverse else tokens).flat, *tokens.reshape(width, length).T.flat
     return Instruction(
         chain.TOKENS,
         direction,
-        [*transformer.whole, *sizes],
+        [*transformer.whole, *sizes, *places],
         size=(width + 1 + length + flow.context_dim) * c + flow.depth * layer + (c + 1) * outputs,
         tape=length * (width + c + flow.depth * kept + outputs + width * transformer.tape_rows)
         + flow.context_dim,

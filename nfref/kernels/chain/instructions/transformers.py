@@ -56,38 +56,22 @@ def _spline(transformer):
 
 
 def _deep_sigmoid(transformer):
-    return _operands(
-        SIGMOIDS,
-        transformer.size,
-        sigmoid_mixture.tape_rows(transformer.units),
-        sigmoid_mixture.NAF,
-        (transformer.min_slope,),
-        ("mixtures",),
-    )
+    rows, reals = sigmoid_mixture.tape_rows(transformer.units), (transformer.min_slope,)
+    form = sigmoid_mixture.NAF
+    return _operands(SIGMOIDS, transformer.size, rows, form, reals, ("mixtures",))
 
 
 def _logistic_mixture(transformer):
-    return _operands(
-        SIGMOIDS,
-        transformer.size,
-        sigmoid_mixture.tape_rows(transformer.components),
-        sigmoid_mixture.FLOW_PLUS_PLUS,
-        (transformer.bound,),
-        ("mixtures",),
-    )
+    rows, reals = sigmoid_mixture.tape_rows(transformer.components), (transformer.bound,)
+    form = sigmoid_mixture.FLOW_PLUS_PLUS
+    return _operands(SIGMOIDS, transformer.size, rows, form, reals, ("mixtures",))
 
 
 def _monotone_integral(transformer):
     fractions, weights = clenshaw_curtis(transformer.nodes)
     reals = (transformer.bound, transformer.nodes / transformer.bound, *fractions, *weights)
-    return _operands(
-        INTEGRAL,
-        transformer.size,
-        monotone_integral.tape_rows(transformer.units),
-        transformer.nodes,
-        reals,
-        ("mixtures",),
-    )
+    rows, nodes = monotone_integral.tape_rows(transformer.units), transformer.nodes
+    return _operands(INTEGRAL, transformer.size, rows, nodes, reals, ("mixtures",))
 
 
 ENCODERS = {

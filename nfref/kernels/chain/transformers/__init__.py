@@ -34,49 +34,59 @@ Transformer = namedtuple("Transformer", "opcode raw_rows tape_rows form reals")
 # coordinate, and it is 1.
 Place = namedtuple("Place", "u raw step tape")
 
-# The places of several coordinates: the raw rows of neighbours are ``apart`` rows apart.
-Places = namedtuple("Places", "coordinates apart step")
+# All that an instruction transforms: the transformer, the number of coordinates, their rows in u,
+# followed by the first raw row of each; ``step``; and how many outputs there are. Those on the tape
+# follow each other.
+Places = namedtuple("Places", "transformer count rows step outputs")
 
 
 @body
-def decode(code, at, reals):
-    return Transformer(code[at], code[at + 1], code[at + 2], code[at + 3], reals)
+def decode(code, at, reals, first, count, step, numbers):
+    """Read a transformer, and from ``first`` on coordinates, then the first raw row of each.
+
+    numbers : how many numbers have outputs, whether they are transformed or not
+    """
+    transformer = Transformer(code[at], code[at + 1], code[at + 2], code[at + 3], reals)
+    rows = code[first : first + 2 * count]
+    return Places(transformer, count, rows, step, numbers * transformer.raw_rows)
 
 
 @body
-def place_of(places, c, transformer):
+def place_of(places, c):
     """Return the place of coordinate number c."""
-    return Place(places.coordinates[c], c * places.apart, places.step, c * transformer.tape_rows)
+    tape = c * places.transformer.tape_rows
+    return Place(places.rows[c], places.rows[places.count + c], places.step, tape)
 
 
 @body
-def transform_all(
-    transformer, direction, storage, raw_at, places, first, end, block, splines, mixtures
-):
-    """Apply the transformer to coordinates ``first`` to ``end`` of places.
+def transform_all(direction, places, tape, raw_at, first, end, block, columns, kinds):
+    """Transform coordinates ``first`` to ``end`` of places.
 
     The outputs of the network stand at tape[raw_at]. Coordinates of a single row go side by side,
     each in the column of another row: so they fill the registers.
+
+    kinds : of ``transform``: True, or None, for splines and mixtures
     """
-    u, log_det, columns, alone = block.u, block.log_det, storage.columns, storage.columns == 1
-    raw_rows, tape_rows, total = transformer.raw_rows, transformer.tape_rows, log_det[0]
-    outputs = storage.tape[raw_at : raw_at + len(places.coordinates) * raw_rows]
-    at, count = (raw_at + len(outputs), 1) if alone else (raw_at, len(places.coordinates))
-    raw = units_of(storage.tape, at, count * raw_rows)
-    extras = units_of(storage.tape, at + raw.size, count * tape_rows)
+    u, log_det, alone = block.u, block.log_det, columns == 1
+    transformer, total = places.transformer, log_det[0]
+    raw_rows, tape_rows = transformer.raw_rows, transformer.tape_rows
+    outputs, count = tape[raw_at : raw_at + places.outputs], places.count
+    at = raw_at + len(outputs) if alone else raw_at
+    raw = units_of(tape, at, raw_rows if alone else places.outputs)
+    extras = units_of(tape, at + raw.size, tape_rows if alone else count * tape_rows)
     each = alone and transformer.opcode == SPLINE and transformer.form == LINEAR_EACH
     form = BOUNDS_ON_TAPE if each else transformer.form
     kind = Transformer(transformer.opcode, raw_rows, tape_rows, form, transformer.reals)
     for c in range(first, end, ROWS if alone else 1):
-        place, some = place_of(places, c, transformer), min(ROWS, end - c)
+        place, some = place_of(places, c), min(ROWS, end - c)
         if alone:
             place = Place(place.u, 0, 1, 0)
             columns = 1 if some == 1 else -(-some // COLUMNS) * COLUMNS
             line_up(kind, outputs, places, c, some, columns, block, raw, extras)
-        transform(kind, direction, u, raw, extras, place, log_det, columns, splines, mixtures)
+        transform(kind, direction, u, raw, extras, place, log_det, columns, *kinds)
         if alone:
             for k in range(some):
-                u[places.coordinates[c + k], 0] = u[place.u, k]
+                u[places.rows[c + k], 0] = u[place.u, k]
                 total += log_det[k]
     if alone:
         log_det[0] = total
@@ -85,17 +95,30 @@ def transform_all(
 @body
 def line_up(kind, outputs, places, c, some, columns, block, raw, extras):
     """Put ``some`` coordinates of a row side by side, the last one also beyond their number."""
-    coordinates = places.coordinates
+    rows, first = places.rows, places.count + c
     for r in range(columns):
-        coordinate = coordinates[c + min(r, some - 1)]
-        block.u[coordinates[c], r] = block.u[coordinate, 0]
+        coordinate = rows[c + min(r, some - 1)]
+        block.u[rows[c], r] = block.u[coordinate, 0]
         block.log_det[r] = 0
         if kind.opcode == SPLINE and kind.form == BOUNDS_ON_TAPE:
             extras[BOUND, r] = kind.reals[3 + coordinate]
     for p in range(kind.raw_rows):
-        at = c * places.apart + p * places.step
         for r in range(columns):
-            raw[p, r] = outputs[at + min(r, some - 1) * places.apart]
+            raw[p, r] = outputs[rows[first + min(r, some - 1)] + p * places.step]
+
+
+@body
+def transform_all_vjp(
+    direction, places, tape, raw_at, first, end, cotangents, g_raw, columns, kinds
+):
+    """Go back through coordinates ``first`` to ``end`` of places; fill their rows of g_raw."""
+    kind, count = places.transformer, places.count
+    raw = units_of(tape, raw_at, places.outputs)
+    extras = units_of(tape, raw_at + raw.size, count * kind.tape_rows)
+    g, g_log_det = cotangents.u, cotangents.log_det
+    for c in range(first, end):
+        place = place_of(places, c)
+        transform_vjp(kind, direction, g, g_log_det, raw, extras, place, g_raw, columns, *kinds)
 
 
 @body

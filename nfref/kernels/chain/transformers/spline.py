@@ -69,10 +69,7 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
     least_width, least_height = number(min_width), number(min_height)
     find_bin(direction, raw, place, bins, circular, least_width, least_height, tape, columns)
     slopes_at_knots(bins, circular, min_slope, tape, columns)
-    if direction == FORWARD:
-        curve_inverse(bins, tape, columns)
-    else:
-        curve(bins, tape, columns)
+    curve(direction, bins, tape, columns)
     # SLOPE holds the value now; the slope replaces it below.
     if circular:
         for r in range(columns):
@@ -114,24 +111,8 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
 
 
 @body
-def curve(bins, tape, columns):
-    """Compute A, B and, in SLOPE, z from the place x in SLOPE."""
-    last = tape.dtype.type(bins - 1)
-    tape = rows_of(tape, 0, TAPE_ROWS)
-    for r in range(columns):
-        is_last, bound = tape[BIN, r] == last, tape[BOUND, r]
-        x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
-        y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
-        s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
-        a, b = parts_of(tape[SLOPE, r], x_left, x_right)
-        part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
-        tape[A, r], tape[B, r] = a, b
-        tape[SLOPE, r] = y_left + (y_right - y_left) * part
-
-
-@body
-def curve_inverse(bins, tape, columns):
-    """Compute A, B and, in SLOPE, x from the place z in SLOPE."""
+def curve(direction, bins, tape, columns):
+    """Compute A, B and, in SLOPE, z from the place x in SLOPE; forward x from z."""
     number = tape.dtype.type
     last = number(bins - 1)
     tape = rows_of(tape, 0, TAPE_ROWS)
@@ -140,15 +121,20 @@ def curve_inverse(bins, tape, columns):
         x_left, x_right = ends_of(tape[SUM_W, r], tape[WIDTH, r], is_last, bound)
         y_left, y_right = ends_of(tape[SUM_H, r], tape[HEIGHT, r], is_last, bound)
         s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
-        a, b = parts_of(tape[SLOPE, r], y_left, y_right)
-        c = b * d0 - a * d1
-        outer = math.sqrt(c * c + number(4) * a * b * s * s) + abs(c)
-        at_left, at_right = number(2) * a * s, number(2) * b * s
-        left = outer if c < number(0) else at_left
-        right = at_right if c < number(0) else outer
-        a = left / (left + right)
-        tape[A, r], tape[B, r] = a, right / (left + right)
-        tape[SLOPE, r] = x_left + (x_right - x_left) * a
+        if direction == FORWARD:
+            a, b = parts_of(tape[SLOPE, r], y_left, y_right)
+            c = b * d0 - a * d1
+            outer = math.sqrt(c * c + number(4) * a * b * s * s) + abs(c)
+            at_left, at_right = number(2) * a * s, number(2) * b * s
+            left = outer if c < number(0) else at_left
+            right = at_right if c < number(0) else outer
+            a, b = left / (left + right), right / (left + right)
+            tape[SLOPE, r] = x_left + (x_right - x_left) * a
+        else:
+            a, b = parts_of(tape[SLOPE, r], x_left, x_right)
+            part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
+            tape[SLOPE, r] = y_left + (y_right - y_left) * part
+        tape[A, r], tape[B, r] = a, b
 
 
 @body
