@@ -6,15 +6,16 @@ from functools import cached_property
 import numpy
 
 from nfref.bases.base import Base
-from nfref.bases.standard_normal import StandardNormal
+from nfref.bases.standard_normal import StandardNormal, standard_normal_log_prob
 from nfref.flow import Flow, check_flow
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator, Params
+from nfref.runtime.annotations import Any, Array, Generator, Params, Sequence
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import context_of, in_parts, merge_rows
 from nfref.runtime.checks import as_context, as_rows, check_count, check_rng
 from nfref.runtime.configuration import Configuration
+from nfref.runtime.frozen_params import frozen, once
 from nfref.runtime.param_schema import Structure
 
 
@@ -182,6 +183,31 @@ class Density(Configuration):
     @cached_property
     def _structure(self):
         return Structure({"base": self.base._structure.shapes, "flow": self.flow._structure.shapes})
+
+
+def log_probs(
+    densities: Sequence[Density], params: Any, x: Array, context: Array | None = None
+) -> Array:
+    """Return the log-densities of the same rows under several densities, (K, N), to the same bits.
+
+    Arguments are checked. ``params``, one for each, are frozen and belong to these densities alone.
+    """
+    found = None
+    if numpy.isfinite(x).all() and all(type(one.base) is StandardNormal for one in densities):
+        flows, own = once(params, "flows", lambda: _flows_of(densities, params))
+        found = dispatch.run("inverses", _one_by_one, flows, own, x, context)
+    if found is None:
+        return numpy.stack([one._log_prob(own, x, context) for one, own in zip(densities, params)])
+    z, log_det = found
+    return standard_normal_log_prob(z) + log_det
+
+
+def _flows_of(densities, params):
+    return [one.flow for one in densities], frozen([own["flow"] for own in params])
+
+
+def _one_by_one(flows, params, x, context):
+    """Leave it to the call of each flow, which chooses its formula or its twin."""
 
 
 def check_density(name: str, value: Any) -> Density:

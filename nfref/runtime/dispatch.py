@@ -66,6 +66,11 @@ TWINS = {
         "nfref.kernels.chain.primitives:apply",
         "nfref.kernels.cuda.flows:apply",
     ),
+    "inverses": Twin(
+        lambda flows, params, x, context: len(x) * min(map(trees.count, params)),
+        CALL,
+        "nfref.kernels.chain.several_flows:inverses",
+    ),
     "loss_and_gradient": Twin(
         lambda density, unflatten, vector, x, *others: len(x) * len(vector),
         REPEATED,

@@ -160,3 +160,22 @@ def test_the_ends_of_a_logarithm(dtype):
     values = np.empty_like(ends)
     logarithms(ends, ends - 1, values)
     assert np.array_equal(values, np.array([np.inf, np.nan, 0], dtype), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tanh_in_three_loops_is_tanh_in_one_to_the_bit(dtype):
+    @numba.njit(**jit.OPTIONS)
+    def fill(x, one, three):
+        for i in range(len(x)):
+            one[0, i], one[1, i] = elementary.tanh_and_slope(x[i])
+            three[0, i] = elementary.tanh_reduced(x[i])
+        for i in range(len(x)):
+            three[0, i] = elementary.tanh_series(three[0, i])
+        for i in range(len(x)):
+            three[0, i], three[1, i] = elementary.tanh_and_slope_of(x[i], three[0, i])
+
+    x = np.concatenate([np.linspace(-30, 30, 1001), [0, -0.0, 1e-30, 800, np.inf, -np.inf, np.nan]])
+    one, three = np.empty((2, 2, len(x)), dtype)
+    fill(x.astype(dtype), one, three)
+    np.testing.assert_array_equal(three, one)
+    np.testing.assert_array_equal(np.signbit(three), np.signbit(one))

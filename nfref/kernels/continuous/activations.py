@@ -3,7 +3,13 @@
 from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.chain.network import TANH
 from nfref.kernels.jit import body
-from nfref.kernels.simd.elementary import exp_neg, log1p, tanh_and_slope
+from nfref.kernels.simd.elementary import (
+    exp_neg,
+    log1p,
+    tanh_and_slope_of,
+    tanh_reduced,
+    tanh_series,
+)
 from nfref.kernels.simd.matmul import ROWS
 
 
@@ -16,7 +22,12 @@ def activate(activation, theta, at, units, values, slopes, h_at):
     if activation == TANH:
         for j in range(units):
             for r in range(ROWS):
-                h[j, r], d[j, r] = tanh_and_slope(h[j, r] + bias[j])
+                h[j, r] += bias[j]
+                d[j, r] = tanh_reduced(h[j, r])
+            for r in range(ROWS):
+                d[j, r] = tanh_series(d[j, r])
+            for r in range(ROWS):
+                h[j, r], d[j, r] = tanh_and_slope_of(h[j, r], d[j, r])
     else:
         for j in range(units):
             for r in range(ROWS):

@@ -75,7 +75,7 @@ def log_abs_det(matrices):
     out = np.empty(len(matrices), matrices.dtype)
     dim = matrices.shape[1]
     column = (0,) * dim if dim <= unrolled.LARGEST else None
-    size = (dim * dim + 2 * TOGETHER) * BYTES // matrices.itemsize
+    size = (dim * dim + 4 * TOGETHER) * BYTES // matrices.itemsize
 
     def task(start, stop):
         _log_abs_det(matrices, column, start, stop, aligned(size, matrices.dtype), out)
@@ -169,8 +169,7 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
     # A number that the compiler knows, where it can.
     dim = matrices.shape[1] if column is None else len(column)
     flat, size = matrices.reshape(matrices.size), dim * dim
-    products = buffer[size * lanes : (size + TOGETHER) * lanes]
-    powers = buffer[(size + TOGETHER) * lanes :]
+    products, powers, ratios, rests = buffer[size * lanes :].reshape(4, TOGETHER * lanes)
     for some in range(start, stop, TOGETHER * lanes):
         count = min(TOGETHER * lanes, stop - some)
         for at in range(0, count, lanes):
@@ -186,8 +185,7 @@ def _log_abs_det(matrices, column, start, stop, buffer, out):
                 product, power = unrolled.pivots(buffer, column)
             store(products, at, product)
             store(powers, at, power)
-        for at in range(0, count, lanes):
-            store(products, at, log_abs(products, load(products, at), load(powers, at)))
+        log_abs(products, powers, ratios, rests, count)
         for r in range(count):
             out[some + r] = products[r]
 
@@ -347,24 +345,37 @@ def substitute_back(buffer, dim, width):
 
 
 @body
-def log_abs(like, product, power):
-    """Return log |product 2^power|, for m = 1 + f between 1 / sqrt 2 and sqrt 2 by a series.
+def log_abs(products, powers, ratios, rests, count):
+    """Turn products into log |product 2^power|; ``count`` of them, the others have room to work.
 
-    log(1 + f) = 2 artanh s = 2 s + s R, with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...;
-    written f - (h - s (h + R)) with h = f^2 / 2, because f has no rounding error and s has.
+    For m = 1 + f between 1 / sqrt 2 and sqrt 2 it is a series: log(1 + f) = 2 artanh s = 2 s + s R
+    with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...; written f - (h - s (h + R)) with h =
+    f^2 / 2, because f has no rounding error and s has. Three loops, because a processor looks too
+    little ahead to begin the next series before a long one ends.
     """
-    zero, one, half = broadcast(like, 0), broadcast(like, 1), broadcast(like, 0.5)
-    power, m = power + exponent(product), absolute(mantissa(product))
-    long = broadcast(like, math.sqrt(2))
-    power = where_longer(m, long, power + one, power)
-    m = where_longer(m, long, half * m, m)
-    f = m - one
-    s, h = f / (m + one), half * f * f
-    square, series = s * s, broadcast(like, 2 / 21)
-    for n in range(19, 1, -2):
-        series = series * square + broadcast(like, 2 / n)
-    # The first part of log 2 has so few digits that its product is exact.
-    small = power * broadcast(like, LOG_TWO[1]) - (h - s * (h + series * square))
-    value = power * broadcast(like, LOG_TWO[0]) + (f + small)
-    value = where_equal(m, broadcast(like, math.inf), m, value)
-    return where_equal(m, zero, broadcast(like, -math.inf), value)
+    lanes = width_of(products.dtype)
+    zero, one, half = broadcast(products, 0), broadcast(products, 1), broadcast(products, 0.5)
+    long, infinity = broadcast(products, math.sqrt(2)), broadcast(products, math.inf)
+    for at in range(0, count, lanes):
+        product = load(products, at)
+        power, m = load(powers, at) + exponent(product), absolute(mantissa(product))
+        power = where_longer(m, long, power + one, power)
+        m = where_longer(m, long, half * m, m)
+        f = m - one
+        store(products, at, f)
+        store(powers, at, power)
+        store(ratios, at, f / (m + one))
+    for at in range(0, count, lanes):
+        s = load(ratios, at)
+        square, series = s * s, broadcast(products, 2 / 21)
+        for n in range(19, 1, -2):
+            series = series * square + broadcast(products, 2 / n)
+        store(rests, at, series * square)
+    for at in range(0, count, lanes):
+        f, power, s = load(products, at), load(powers, at), load(ratios, at)
+        h = half * f * f
+        # The first part of log 2 has so few digits that its product is exact.
+        small = power * broadcast(products, LOG_TWO[1]) - (h - s * (h + load(rests, at)))
+        value = power * broadcast(products, LOG_TWO[0]) + (f + small)
+        value = where_equal(f, infinity, f, value)
+        store(products, at, where_equal(f, zero - one, zero - infinity, value))

@@ -6,7 +6,8 @@ numbers it is handed names of registers, whose operators emit instructions. Unco
 handed NumPy arrays.
 
 A column is read once, takes all steps before, and stays in the registers until it is done. So 16
-registers suffice, if they are as long as lanes; shorter ones take part after part of the lanes.
+registers suffice, if they are as long as lanes. Shorter ones take part after part of the lanes, or
+two parts in turn, a column each.
 """
 
 import numpy as np
@@ -33,12 +34,16 @@ LARGEST = 8
 LIFT = 2.0**100  # beyond it, and below one over it, pivots are scaled: 2^127 is float32's limit
 # A product of eight pivots between one over it and it is a normal number.
 USUAL, USUAL_IN_FLOAT32 = 2.0**100, 2.0**15
+# Up to this size two parts take turns: one divides while the other goes on. Larger matrices wait
+# for registers, not for divisions.
+IN_TURN = 6
 
 
 def eliminate(columns, lanes):
     """Return mantissa and exponent of the product of the pivots of ``columns``.
 
-    A column is a list of lanes; ``lanes`` has what can be done with them.
+    A column is a list of lanes; ``lanes`` has what can be done with them. This is a generator that
+    stops after each column, see :func:`in_turn`.
     """
     where = lanes.where
     zero, one, tiny, huge = (lanes.broadcast(value) for value in (0.0, 1.0, 1 / LIFT, LIFT))
@@ -54,6 +59,7 @@ def eliminate(columns, lanes):
         lift = where(tiny > size, huge, where(size > huge, tiny, one))
         scale = one / (pivot * lift)
         steps.append((longer, [entry * lift * scale for entry in column[k + 1 :]]))
+        yield
     return product, power
 
 
@@ -72,7 +78,20 @@ def eliminate_usual(columns, lanes):
         shortest = where(shortest > size, size, shortest)
         longest = where(size > longest, size, longest)
         steps.append((longer, [entry * scale for entry in column[k + 1 :]]))
+        yield
     return product, shortest, longest
+
+
+def in_turn(eliminations):
+    """Return what generators return that stop equally often, each taking a step in turn."""
+    results: list[Any] = []
+    while len(results) < len(eliminations):
+        for elimination in eliminations:
+            try:
+                next(elimination)
+            except StopIteration as end:
+                results.append(end.value)
+    return results
 
 
 def pivot_of(column, steps, lanes):
@@ -116,12 +135,12 @@ def pivots(buffer, column):
 def usual_pivots(buffer, column):
     """Apply :func:`eliminate_usual` to the rows of a buffer; see :func:`pivots`."""
     with np.errstate(all="ignore"):  # where pivots are unusual nothing comes of it
-        return eliminate_usual(_columns_of(buffer, column), Arrays(buffer))
+        return in_turn([eliminate_usual(_columns_of(buffer, column), Arrays(buffer))])[0]
 
 
 def any_pivots(buffer, column):
     """Apply :func:`eliminate` to the rows of a buffer; see :func:`pivots`."""
-    return eliminate(_columns_of(buffer, column), Arrays(buffer))
+    return in_turn([eliminate(_columns_of(buffer, column), Arrays(buffer))])[0]
 
 
 def _columns_of(buffer, column):
@@ -227,6 +246,10 @@ def _compile(function, elimination, count):
 
         firsts = range(0, lanes.width, some.vector.count)
         parts = [elimination(columns(first), some) for first in firsts]
+        if len(parts) == 2 and dim <= IN_TURN:
+            parts = in_turn(parts)
+        else:
+            parts = [result for part in parts for result in in_turn([part])]
         results = [side_by_side(builder, values) for values in zip(*parts, strict=True)]
         return context.make_tuple(builder, signature.return_type, results)
 

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.density import Density
+from nfref.density import Density, log_probs
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
@@ -306,9 +306,35 @@ class Pool(Configuration):
     def log_probs(self, x: Array, context: Array | None = None) -> Array:
         """Return log p_k(x) of every member, (N, K); -inf where a member returns NaN."""
         arguments = (x,) if context is None else (x, context)
+        found = np.empty((len(x), len(self.members)))
         with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
-            found = np.stack([member.log_prob(*arguments) for member in self.members], axis=1)
+            for k in self._alone:
+                found[:, k] = self.members[k].log_prob(*arguments)
+            if self._alike is not None:
+                found[:, self.flows] = in_blocks(self._of_flows, x, context)
         return np.where(np.isnan(found), -np.inf, found)
+
+    def _of_flows(self, *rows):
+        """Return the log-densities of all flows, (N, flows), of rows and their context."""
+        densities, params, dtype = self._alike
+        arrays = (np.asarray(part, dtype, order="C") for part in rows)
+        return log_probs(densities, params, *arrays).T
+
+    @cached_property
+    def _alike(self):
+        """(densities, parameters, dtype) of the flows; None if they differ in dtype."""
+        flows = [self.members[k] for k in self.flows]
+        dtypes = {flow._checked[0] for flow in flows}
+        if len(dtypes) != 1:
+            return None
+        params = frozen([flow._checked[1] for flow in flows])
+        return [flow.density for flow in flows], params, *dtypes
+
+    @cached_property
+    def _alone(self):
+        """The places of the members that are evaluated one by one."""
+        together = () if self._alike is None else self.flows
+        return [k for k in range(len(self.members)) if k not in together]
 
     def log_prob(self, x: Array, context: Array | None = None) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D)."""

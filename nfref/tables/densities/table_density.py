@@ -84,6 +84,17 @@ class TableDensity(Configuration):
     def _encoder(self):
         return Encoder(self.columns, self.given)
 
+    @cached_property
+    def _cells(self):
+        """Whether each column has cells; of those that have, the ends of :attr:`Continuous.level`.
+
+        The ends are (C, 1) arrays.
+        """
+        spread = _have_cells(self.columns, self.given)
+        ends = [column.level for column in compress(self.columns, spread)]
+        low, high = np.array(ends).reshape(-1, 2).T[:, :, None]
+        return spread, low, high
+
     def context(self, codes: Array) -> Array | None:
         """Return the pool's context: a 1 for each label, counts and given columns in units."""
         if not codes.shape[1]:
@@ -407,7 +418,7 @@ def cell_average(
     None these are rows without gaps whose cell is wide: over a narrow cell a density is level, and
     its middle says as much.
     """
-    columns, spread = density.columns, _have_cells(density.columns, density.given)
+    columns, (spread, _, _) = density.columns, density._cells
     some = np.isfinite(scores) & in_averaged_cells(density, table, cells)
     if not np.any(some):
         return scores
@@ -430,16 +441,17 @@ def cell_average(
 
 def in_averaged_cells(density: Any, table: Sequence[Array], cells: bool | None = None) -> Array:
     """Return which rows :func:`cell_average` averages if their density is positive, (N,)."""
-    spread = _have_cells(density.columns, density.given)
+    spread, low, high = density._cells
     if cells is not None:
         return np.full(len(table[0]), cells and any(spread))
     wide = np.zeros(len(table[0]), bool)
-    columns = list(compress(density.columns, spread))
-    if not columns:
+    if not any(spread):
         return wide
     x = np.array(list(compress(table, spread)), np.float64)
-    low, high = np.array([column.level for column in columns]).T[:, :, None]
     doubtful = ~((x > low) & (x < high))
+    if not doubtful.any():
+        return wide
+    columns = list(compress(density.columns, spread))
     for k in np.flatnonzero(doubtful.any(axis=1)):
         column, here = columns[k], doubtful[k]
         values = x[k, here]

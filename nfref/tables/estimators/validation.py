@@ -50,7 +50,19 @@ class EstimatorRows:
                 X, [column.name for column in self.columns_ if column.kind == "category"]
             )
             return list(found.values())
-        return list(self._array_of(X, reset=False).T)
+        return list((X if self._is_plain(X) else self._array_of(X, reset=False)).T)
+
+    def _is_plain(self, X):
+        """Return whether scikit-learn would return X itself; to ask it takes a tenth of a ms."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == np.float64
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and not hasattr(self, "feature_names_in_")
+            and not np.isinf(X).any()
+        )
 
     def _columns_of(self, X, categories, reset=False):
         """Return :func:`frame_columns` of a DataFrame with the columns that were fitted to."""

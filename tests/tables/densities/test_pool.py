@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+import nfref
+from nfref.runtime import params as trees
 from nfref.tables.densities.gaussian import Gaussian
-from nfref.tables.densities.pool import Pool, mean_and_error, stacking_weights
+from nfref.tables.densities.pool import FittedFlow, Pool, mean_and_error, stacking_weights
 from nfref.tables.densities.wide import Wide
 
 
@@ -110,3 +112,47 @@ def test_a_member_of_weight_0_is_not_scored():
     x = np.random.default_rng(0).standard_normal((5, 2))
     expected = np.log(0.25 * np.exp(Wide(2).log_prob(x)) + 0.75 * np.exp(Wide(2, 5.0).log_prob(x)))
     np.testing.assert_allclose(pool.log_prob(x), expected, rtol=1e-14)
+
+
+def flows_of_a_pool(dtype=np.float64, context_dim=0, **others):
+    """Return a pool of two flows of different kinds, and simpler members around them."""
+    rng = np.random.default_rng(3)
+    flows = [
+        nfref.MAF(3, 2, (16, 16), context_dim=context_dim),
+        others.get("other") or nfref.NSF(3, 2, (16,), context_dim=context_dim),
+    ]
+    members = [Wide(3)] if not context_dim else []
+    for flow in flows:
+        density = nfref.Density(flow)
+        params = trees.tree_map(
+            lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape), density.init(rng)
+        )
+        members.append(FittedFlow(density, trees.cast(params, dtype)))
+    members += [Wide(3, 5.0)] if not context_dim else []
+    weights = np.full(len(members), 1 / len(members))
+    return Pool(tuple(members), weights, tuple("abcd"[: len(members)]))
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        flows_of_a_pool(),
+        flows_of_a_pool(np.float32),
+        flows_of_a_pool(context_dim=2),
+        flows_of_a_pool(other=nfref.MAF(3, 2, ())),  # without a twin
+    ],
+    ids=["float64", "float32", "context", "other flow"],
+)
+@pytest.mark.parametrize("rows", [1, 5, 128, 129])
+def test_flows_in_one_call_give_the_bits_of_each_alone(pool, rows):
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((rows, 3))
+    given = () if not pool.members[0].takes(3, 2) else (rng.standard_normal((rows, 2)),)
+    for special in ({}, {0: np.nan}, {0: np.inf, rows - 1: 1e300}):
+        for row, value in special.items():
+            x[row, 1] = value
+        with nfref.backend("numba"), np.errstate(all="ignore"):
+            together = pool.log_probs(x, *given)
+            alone = np.stack([member.log_prob(x, *given) for member in pool.members], axis=1)
+        np.testing.assert_array_equal(together, np.where(np.isnan(alone), -np.inf, alone))
