@@ -1,7 +1,7 @@
 """Normalizing flows for tables of numbers.
 
-The commands fit the density of your data, in nats, as a model file that scores rows and
-samples new ones.
+The commands fit the density of your data and write it as a model file, which scores rows, in
+nats, and samples new ones.
 
 DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
 built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the

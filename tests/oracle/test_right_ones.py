@@ -8,7 +8,7 @@ from scipy import special, stats
 
 from nfref.oracle import adapters, check_density, check_flow
 from nfref.oracle.instruments import guarded_calls
-from nfref.oracle.instruments.importance import Proposal, bridge
+from nfref.oracle.instruments.importance import Proposal, bridge, root_of
 from nfref.oracle.instruments.probes import as_domain
 from nfref.oracle.instruments.quadrature import mass_beyond
 from tests.oracle import partly
@@ -76,6 +76,33 @@ def squeeze(matrix):
 
 
 @pytest.mark.thorough
+def long_and_short():
+    """Return a matrix that makes rows 10^8 times as long in one direction as in another."""
+    turn = np.linalg.qr(rng().standard_normal((3, 3)))[0]
+    return turn * [1e4, 1, 1e-4] @ turn[[1, 2, 0]]
+
+
+@pytest.mark.parametrize("length", [1.0, 1e-200, 1e200])
+def test_the_root_of_a_covariance_of_columns_that_nearly_depend_on_each_other(length):
+    matrix = long_and_short()
+    root = root_of(length * (rng(1).standard_normal((20_000, 3)) @ matrix.T))
+    expected = np.linalg.qr(matrix.T, mode="r").T
+    assert np.all(np.diag(root) > 0)
+    np.testing.assert_allclose(np.diag(root) / length, np.abs(np.diag(expected)), rtol=0.03)
+
+
+def test_a_linear_flow_of_condition_10_to_the_8():
+    matrix = long_and_short()
+    inverse, log_det = np.linalg.inv(matrix), np.linalg.slogdet(matrix)[1]
+    report = check_flow(
+        lambda z: (z @ matrix.T, np.full(len(z), log_det)),
+        lambda x: (x @ inverse.T, np.full(len(x), -log_det)),
+        dim=3,
+        rng=rng(),
+    )
+    assert report.ok, report
+
+
 def test_the_latent_may_have_another_shape():
     pair = squeeze(np.eye(4) + 0.1 * rng(1).standard_normal((4, 4)))
     for event_shape in ((1, 4, 4), ((4, 2, 2), (1, 4, 4))):

@@ -26,6 +26,8 @@ LEVEL, SIGMAS = 1e-9, 6.1
 BERNSTEIN = 7.0
 # Fewest rows of overlap with which the two densities can be compared.
 OVERLAP = 100.0
+# Least standard deviation of samples in any direction, if that along each column is 1.
+LEAST_SPREAD = 1e-10
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Proposal:
         dim = pilot.shape[1]
         chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
-        return cls(chosen, shrink * root_of(np.atleast_2d(np.cov(pilot.T))))
+        return cls(chosen, shrink * root_of(pilot))
 
     def sample(self, rng: Generator, count: int) -> Array:
         """Return (count, D) samples."""
@@ -77,14 +79,20 @@ def _log_sum_exp(terms):
     return top[:, 0] + np.log(np.sum(terms, axis=1))
 
 
-def root_of(covariance: Array) -> Array:
-    """Return the Cholesky factor of a covariance matrix, for any units of its columns."""
-    spread = np.sqrt(np.diag(covariance)) + 1e-300
-    correlation = covariance / spread / spread[:, None]
-    try:
-        return spread[:, None] * np.linalg.cholesky(correlation + 1e-10 * np.eye(len(spread)))
-    except np.linalg.LinAlgError:
-        raise Undecided("the samples lie in a subspace") from None
+def root_of(rows: Array) -> Array:
+    """Return the Cholesky factor of the covariance of rows (N, D), in any units of their columns.
+
+    It is found without the covariance, which has half of the digits where columns nearly depend on
+    each other. Where they do, the last rows keep it from being singular.
+    """
+    if not np.all(np.isfinite(rows)):
+        raise Undecided("the samples have no covariance")
+    rows = rows - np.mean(rows, axis=0)
+    largest = np.max(np.abs(rows), axis=0) + 1e-300  # a square may overflow
+    spread = largest * np.sqrt(np.mean((rows / largest) ** 2, axis=0)) + 1e-300
+    rows = rows / spread / np.sqrt(len(rows))
+    upper = np.linalg.qr(np.concatenate([rows, LEAST_SPREAD * np.eye(len(spread))]), mode="r")
+    return spread[:, None] * (upper * np.sign(np.diag(upper))[:, None]).T
 
 
 def _middle_half(rows):
@@ -95,7 +103,7 @@ def _middle_half(rows):
     for _ in range(4):
         half = rows[np.argsort(square)[: len(rows) // 2 + 1]]
         center = np.mean(half, axis=0)
-        root = root_of(np.atleast_2d(np.cov(half.T)))
+        root = root_of(half)
         square = np.sum(np.linalg.solve(root, (rows - center).T) ** 2, axis=0)
     return center, root
 
@@ -109,7 +117,7 @@ def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Pr
     chosen = rng.permutation(len(pilot))[:components]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
     best: Any = None
-    most, normal = -1.0, (np.mean(pilot, axis=0), root_of(np.atleast_2d(np.cov(pilot.T))))
+    most, normal = -1.0, (np.mean(pilot, axis=0), root_of(pilot))
     for center, root in (normal, _middle_half(pilot)):
         for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
             centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)

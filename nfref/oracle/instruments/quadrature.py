@@ -187,7 +187,7 @@ def plane_integral(log_prob: Callable, codomain: Box, pilot: Array, samples: Arr
     everything = codomain.is_everything
     center = np.mean(pilot, axis=0)
     if everything:
-        root = root_of(np.cov(pilot.T))
+        root = root_of(pilot)
         reach = np.max(np.abs(np.linalg.solve(root, (pilot - center).T)), axis=1)
         low, high = -np.maximum(10, 1.5 * reach), np.maximum(10, 1.5 * reach)
     else:
