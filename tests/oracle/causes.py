@@ -538,6 +538,14 @@ SAMPLERS = {
         lambda g, n: np.concatenate([h := g.standard_normal((-(-n // 2), 3)), -h])[:n],
         ("sample_independent",),
     ),
+    "antithetic pairs, the last sample first": (
+        lambda g, n: np.concatenate([h := g.standard_normal((n // 2 + 1, 3)), -h[::-1]])[:n],
+        ("sample_independent",),
+    ),
+    "one sample more between antithetic pairs": (
+        lambda g, n: np.concatenate([h := g.standard_normal((n // 2 + 1, 3)), -h])[:n],
+        ("sample_independent",),
+    ),
     "an autoregressive chain": (lambda g, n: _chain(g, n, 0.3), ("sample_independent",)),
     "the global generator": (
         lambda g, n: np.random.standard_normal((n, 3)),  # noqa: NPY002

@@ -12,6 +12,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator
 
 SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
 FIRST = 16  # samples that show how long one takes
+COLUMNS = 100  # most columns of which samples at any distance are compared
 
 
 def affordable(draw: Callable[[int], Any]) -> int:
@@ -126,10 +127,11 @@ class Sampler:
 
 
 def independent(name: str, x: Array) -> Row:
-    """Check that successive samples are independent: correlations at a few lags, and repeats.
+    """Check that samples are independent: correlations of columns at a few lags, and repeats.
 
-    The correlations are those of signs about the median, column by column, so that heavy tails do
-    not matter.
+    The correlations are those of signs about the median, so that heavy tails do not matter. Those
+    of a column with itself are looked at for all lags, and for all pairs of one sum of numbers,
+    such as first and last.
     """
     n = len(x)
     if n < 1000:
@@ -149,8 +151,34 @@ def independent(name: str, x: Array) -> Row:
     why = f"z-scores of sign correlations at 12 lags, {n} samples"
     if worst > limit:
         return failed(name, why, where, worst, limit)
+    farthest, where = _at_any_distance(signs)
+    beyond = limit + np.sqrt(2 * np.log(3 * n))
+    if farthest > beyond:
+        return failed(name, f"z-scores of sign correlations, {n} samples", where, farthest, beyond)
     unique = len(np.unique(x, axis=0))
     # Densities with atoms or few digits repeat themselves a little.
     if unique < 0.5 * n:
         return failed(name, why, f"only {unique} of {n} samples are different")
     return passed(name, why, worst, limit)
+
+
+def _at_any_distance(signs):
+    """Return the largest z-score of a column with itself, and its place in words."""
+    n, most, where = len(signs), 0.0, ""
+    lags, sums = np.arange(1, n), np.arange(1, 2 * n - 2)
+    # Of numbers i < j with i + j = k. A product of spectra counts each pair twice, and i = j.
+    pairs = np.minimum(sums + 1, 2 * n - 1 - sums) // 2
+    for k, column in enumerate(signs[:, :COLUMNS].T):
+        spectrum = np.fft.rfft(column, 2 * n)
+        lagged = np.fft.irfft(np.abs(spectrum) ** 2)[1:n] / np.sqrt(n - lags)
+        twice = np.fft.irfft(spectrum**2)[1 : 2 * n - 2]
+        twice[1::2] -= column[1:-1] ** 2
+        for z, words in (
+            (lagged, "in the sample {} before it"),
+            (twice / 2 / np.sqrt(pairs), "in pairs of samples whose numbers sum to {}"),
+        ):
+            at = int(np.argmax(np.abs(z)))
+            if abs(z[at]) > most:
+                most = float(abs(z[at]))
+                where = f"column {k} depends on itself {words.format(at + 1)}"
+    return most, where
