@@ -346,7 +346,7 @@ def substitute_back(buffer, dim, width):
 
 @body
 def log_abs(products, powers, ratios, rests, count):
-    """Turn products into log |product 2^power|; ``count`` of them, the others have room to work.
+    """Turn ``count`` products into log |product 2^power|; ratios and rests are working arrays.
 
     For m = 1 + f between 1 / sqrt 2 and sqrt 2 it is a series: log(1 + f) = 2 artanh s = 2 s + s R
     with s = f / (2 + f) and R = 2 s^2 / 3 + 2 s^4 / 5 + ...; written f - (h - s (h + R)) with h =

@@ -86,7 +86,7 @@ class TableDensity(Configuration):
 
     @cached_property
     def _cells(self):
-        """Whether each column has cells; of those that have, the ends of :attr:`Continuous.level`.
+        """For each column if it has cells, and the ends of :attr:`Continuous.level` where it does.
 
         The ends are (C, 1) arrays.
         """
