@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import sys
 from collections.abc import Collection
 
 import numpy as np
@@ -11,7 +10,7 @@ from nfref.cli import column_matching
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
-from nfref.cli.streams import note, say_written, utf8_output
+from nfref.cli.streams import is_closed, note, say_written, utf8_output
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.runtime.files import check_writable, is_special
@@ -24,7 +23,7 @@ from nfref.tables.reading import WRITERS, check_suffix, write_table, writer
 
 def check_there(what: str) -> None:
     """Check that standard output is open, for commands that only print."""
-    if getattr(sys.stdout, "name", None) == os.devnull:  # as streams.usable() opens a closed one
+    if is_closed():
         raise UsageError(f"standard output: expected one to write {what} to, got a closed one")
 
 

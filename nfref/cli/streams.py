@@ -31,6 +31,11 @@ def usable() -> Iterator[None]:
         yield
 
 
+def is_closed() -> bool:
+    """Return whether standard output was closed, so that :func:`usable` put a sink in its place."""
+    return getattr(sys.stdout, "name", None) == os.devnull
+
+
 @contextlib.contextmanager
 def utf8_output() -> Iterator[Any]:
     """Yield standard output as UTF-8, so that it can be read again."""
