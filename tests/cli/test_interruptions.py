@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_a_model_at_every_moment_after_the_first_candidate(
     for at in np.linspace(whole.first + 1, whole.calls - 1, moments).astype(int):
         (folder / "m.npz").unlink(missing_ok=True)
         found = Interrupted(at)
-        if found.first is None:  # a thread that starts later takes a few calls more
+        if found.first is None:  # up to it, runs of one process differ by dozens of calls
             assert found.status == 130 and at < whole.first + 100, at
         else:
             assert found.status in (0, 130) and load_model(folder / "m.npz").columns == COLUMNS, at
