@@ -128,16 +128,29 @@ def test_splines_reach_a_group_far_out():
 
 
 def test_splines_reach_no_further_than_rows():
-    """Bins are where rows are: with few rows one per two robust units, for all columns."""
-    u = np.random.default_rng(1).uniform(-1.5, 1.5, (3000, 2))
+    """Bins are where rows and a normal are; with few rows there is one per two robust units."""
+    u = np.random.default_rng(1).uniform(-1.5, 1.5, (6000, 2))
     for factor, few in ((1, (4.0, 4)), (8, (pytest.approx(14.4, 0.02), 8))):
         rows = u * [factor, 1]
         flow = FLOWS["nsf"].reaching(rows[:200]).made(200, 2, 0, None)
         assert (flow.bound, flow.bins) == few
-        flow = FLOWS["nsf"].reaching(rows).made(3000, 2, 0, None)
-        assert flow.bound == pytest.approx((1.8 * factor, 1.8), 0.01) and flow.bins == 12
+        for count, bins in ((3000, 12), (6000, 16)):
+            flow = FLOWS["nsf"].reaching(rows[:count]).made(count, 2, 0, None)
+            far = pytest.approx(max(1.8 * factor, 4.0), 0.02)
+            assert flow.bound == (far, 4.0) and flow.bins == bins
     asked = replace(FLOWS["nsf"], options={"bound": 5.0})
     assert asked.reaching(u) is asked
+
+
+def test_splines_cost_little_on_columns_without_tails():
+    """A spline that ends where such a column does loses what a normal has beyond that end."""
+    rng, noise = np.random.default_rng(5), 0.1
+    u = rng.uniform(-1, 1, (3000, 4)) + noise * rng.standard_normal((3000, 4))
+    x = u @ (np.eye(4) + 0.5 * np.eye(4, k=1))  # of determinant 1
+    inside = stats.norm.cdf((u + 1) / noise) - stats.norm.cdf((u - 1) / noise)
+    truth = np.sum(np.log(inside / 2), axis=1)[2000:]
+    model = nfref.FlowDensity("nsf", **ONE_FLOW).fit(x[:2000])
+    assert model.score(x[2000:]) > np.mean(truth) - 0.1  # 0.17 for bounds near the values
 
 
 def test_no_row_costs_more_than_the_widest_member():
