@@ -4,7 +4,7 @@ A fit knows from the start which kernels it will run. The first fit on a machine
 processes that only compile kernels into the cache on disk, in the order in which they will be
 needed. If this process needs a kernel that is not in the cache, there are two cases. A worker
 compiles it: then the process waits, and meanwhile compiles kernels that nobody has begun. Or no
-worker does: then the process compiles it itself, and tells the workers to skip it.
+worker does: then the process compiles it itself, and asks no worker for it.
 
 So workers change only when and where code is compiled. A worker that dies, or cannot write, loses
 only its current kernel, and all workers end with this process. None is started if everything is in
@@ -19,7 +19,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import numba
@@ -69,6 +72,13 @@ class Task(NamedTuple):
     def path(self):
         """Its entry in the cache."""
         return self.kernel._cache.path(self.types, self.kernel.targetctx.codegen())
+
+
+class Job(NamedTuple):
+    """A task for any worker; its future can be cancelled until one begins."""
+
+    task: Task
+    future: Future
 
 
 def tasks_of(need):
@@ -145,16 +155,13 @@ def can_start_workers():
 
 
 class CompileWorkers:
-    """The workers of this process and their progress.
+    """The workers of this process, and all kernels that they have been asked for.
 
     Attributes
     ----------
     workers : list of Worker
-    pending : dict
-        name of an entry -> its task; nobody has begun with it.
-    begun : dict
-        name of an entry -> the worker that is at it.
-    done : set of str
+    jobs : dict
+        name of an entry -> Job
     asked : set of Need
         Those that :meth:`start` has looked for: a fit of many flows asks again and again.
     """
@@ -166,10 +173,9 @@ class CompileWorkers:
     def forget(self):
         """Forget all entries.
 
-        In a child process no thread listens to the workers of its parent.
+        In a child process no thread asks the workers of its parent.
         """
-        self.pending, self.begun, self.done, self.asked = {}, {}, set(), set()
-        self.changed = threading.Condition()
+        self.jobs, self.asked = {}, set()
 
     def start(self, needs):
         """Start workers, unless this process is as fast alone; return True if any compile."""
@@ -177,54 +183,50 @@ class CompileWorkers:
         self.asked.update(needs)
         for task in (task for need in needs for task in tasks_of(need)):
             path = task.path
-            with self.changed:
-                known = {*self.pending, *self.begun, *self.done}
-            if path.name not in known and not os.path.exists(path):
-                missing[path.name] = task
+            if path.name not in self.jobs and not os.path.exists(path):
+                missing[path.name] = Job(task, Future())
         free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
-        if free < 1 or sum(bool(task.products) for task in missing.values()) < 2:
-            return bool(self.begun or self.pending)
+        if free < 1 or sum(bool(job.task.products) for job in missing.values()) < 2:
+            return any(not job.future.done() for job in self.jobs.values())
         announce()
         cache.when_missing(self.wait)
-        self.pending.update(missing)
-        for some in shared_out(needs, free):
+        self.jobs.update(missing)
+        # Large ones first: this process compiles the small ones while it waits for a large one.
+        todo = deque(sorted(missing.items(), key=lambda item: not item[1].task.products))
+        # One worker for each dtype, as these have no code in common.
+        for _ in range(min(free, len({need.dtype for need in needs}))):
             with suppress(OSError):  # no more processes, or no such file
-                self.workers.append(Worker(some, self))
+                self.workers.append(Worker(needs, todo))
         return True
 
     def wait(self, name):
-        """Wait while a worker compiles the entry ``name``; return True if it is in the cache now.
+        """Wait while a worker compiles the entry ``name``; return True if one did.
 
-        If it is not, no worker will compile it any more, and the caller has to. Meanwhile this
-        process compiles kernels that nobody has begun.
+        If none has begun, none will, and the caller has to. A process that waits compiles kernels
+        that nobody has begun.
         """
-        while True:
-            with self.changed:
-                self.pending.pop(name, None)
-                if name not in self.begun:
-                    break
-                # A small one if there is any: the awaited one may be ready in a moment.
-                other = min(
-                    self.pending, key=lambda one: bool(self.pending[one].products), default=None
-                )
-                task = self.pending.pop(other, None)
-                if task is None:
-                    self.changed.wait(1)  # on Windows, Ctrl-C can't end one without a timeout
-            if task is not None:
-                self.leave_out(other)
-                if task.products:
-                    ensure_compiled(*task.products)
-                task.kernel.compile(task.types)
-        if name in self.done:
-            return True
-        self.leave_out(name)
-        return False
+        if name not in self.jobs or self.jobs[name].future.cancel():
+            return False
+        future = self.jobs[name].future
+        while not future.done():
+            task = self.take()
+            if task is None:
+                wait([future], 1)  # on Windows, Ctrl-C can't end one without a timeout
+                continue
+            if task.products:
+                ensure_compiled(*task.products)
+            task.kernel.compile(task.types)
+        return True
 
-    def leave_out(self, name):
-        """Tell the workers not to compile an entry."""
-        for worker in self.workers:
-            with suppress(OSError, ValueError):
-                print(name, file=worker.process.stdin, flush=True)
+    def take(self):
+        """Take a task that nobody has begun; None if there is none.
+
+        A small one if there is any: what the caller waits for may be ready in a moment.
+        """
+        for job in sorted(self.jobs.values(), key=lambda job: bool(job.task.products)):
+            if not job.future.done() and job.future.cancel():
+                return job.task
+        return None
 
     def stop(self):
         """Close the input of the workers, which ends them."""
@@ -234,10 +236,14 @@ class CompileWorkers:
                 worker.process.wait(2)
 
 
-class Worker:
-    """A process, and a thread that listens to it."""
+class Worker(threading.Thread):
+    """A process, and a thread that asks it for one kernel after the other.
 
-    def __init__(self, needs, pool):
+    Several take the names of entries and their jobs from the same ``todo``.
+    """
+
+    def __init__(self, needs, todo):
+        super().__init__(daemon=True)
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
         # Signals of the terminal, such as Ctrl-C, are for this process alone.
         apart: Any = (
@@ -245,7 +251,7 @@ class Worker:
             if os.name == "nt"
             else {"start_new_session": True}
         )
-        self.pool = pool
+        self.todo = todo
         self.process: Any = subprocess.Popen(
             [sys.executable, "-c", code, json.dumps(needs)],
             text=True,
@@ -255,36 +261,19 @@ class Worker:
             env={**os.environ, "NUMBA_CACHE_DIR": config.CACHE_DIR or ""},
             **apart,
         )
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.start()
 
-    def listen(self):
-        """Note which entries the worker begins and ends, until it ends itself."""
-        pool = self.pool
-        for line in self.process.stdout:
-            verb, name = line.split()
-            with pool.changed:
-                pool.pending.pop(name, None)
-                if verb == "begin":
-                    pool.begun[name] = self
-                else:
-                    pool.begun.pop(name, None)
-                    pool.done.add(name)
-                pool.changed.notify_all()
-        with pool.changed:
-            pool.begun = {name: worker for name, worker in pool.begun.items() if worker is not self}
-            pool.changed.notify_all()
-        for end in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):
-                end.close()
-        self.process.wait()
-
-
-def shared_out(needs, workers):
-    """Return lists of needs, one for each worker: dtypes have no code in common."""
-    lists: dict[str, list] = {}
-    for need in needs:
-        lists.setdefault(need.dtype, []).append(need)
-    return list(lists.values()) if len(lists) <= workers else [needs]
+    def run(self):
+        """Ask for each kernel that nobody has begun; a process that has ended answers at once."""
+        with suppress(OSError, IndexError), self.process as process:
+            process.stdout.readline()  # until it is ready
+            while True:
+                name, job = self.todo.popleft()  # an IndexError once all are taken
+                if job.future.set_running_or_notify_cancel():
+                    with suppress(OSError, ValueError):
+                        print(name, file=process.stdin, flush=True)
+                        process.stdout.readline()
+                    job.future.set_result(None)
 
 
 COMPILE_WORKERS = CompileWorkers()
@@ -297,27 +286,26 @@ if hasattr(os, "register_at_fork"):
 
 
 def work():
-    """Compile the kernels that the arguments name, and report each, until the parent ends."""
-    leave_out = set()
+    """Compile the kernels that the parent asks for by name, until it ends.
+
+    The arguments are needs, which have all of these.
+    """
+    names: SimpleQueue = SimpleQueue()
 
     def listen():
         for line in sys.stdin:
-            leave_out.add(line.strip())
+            names.put(line.strip())
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    tasks = []
+    tasks: dict[str, Task] = {}
     for optional, *others in json.loads(sys.argv[1]):
         need = Need(tuple(optional), *others)
         pretend_compiled(np.dtype(need.dtype))
-        tasks += tasks_of(need)
-    # The parent compiles the small ones while it waits for a large one.
-    for task in sorted(tasks, key=lambda task: not task.products):
-        path = task.path
-        if path.name in leave_out:
-            continue
-        print("begin", path.name, flush=True)
+        tasks.update((task.path.name, task) for task in tasks_of(need))
+    while True:
+        print(flush=True)
+        task = tasks[names.get()]
         task.kernel.compile(task.types)
-        if not os.path.exists(path):  # the folder cannot be written
+        if not os.path.exists(task.path):  # the folder cannot be written
             return
-        print("end", path.name, flush=True)

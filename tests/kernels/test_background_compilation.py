@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 
 import numba
@@ -42,25 +44,19 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_WAIT", [])
     needs = []
     monkeypatch.setattr(
-        background_compilation, "Worker", lambda some, pool: needs.append(some) or FakeWorker()
+        background_compilation, "Worker", lambda some, todo: needs.append(some) or FakeWorker()
     )
     return needs
 
 
 class FakeWorker:
-    """A worker that is alive, and remembers what it is told."""
+    """A worker that is alive."""
 
     def __init__(self):
-        self.process, self.told, self.stdin = self, [], self
+        self.process = self
 
     def poll(self):
         return None
-
-    def write(self, text):
-        self.told += text.split()
-
-    def flush(self):
-        pass
 
 
 # Which ones -------------------------------------------------------------------------------
@@ -120,10 +116,11 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
     compile_ahead(fold, Plan())
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
-    assert asked == [
-        [background_compilation.Need(optional, "float32", False, True, True)],
-        [background_compilation.Need(optional, "float64", True, False)],
+    needs = [
+        background_compilation.Need(optional, "float32", False, True, True),
+        background_compilation.Need(optional, "float64", True, False),
     ]
+    assert asked == [needs, needs]  # two workers share them
     compile_ahead(fold, Plan(jobs=2))
     compile_ahead(fold, Plan("gaussian"))
     assert len(asked) == 2
@@ -181,12 +178,6 @@ def asked_of(flow, value=True):
     return density, *trees.flatten(params), value, 200
 
 
-def test_dtypes_are_shared_out_where_there_are_processors():
-    needs = [NEED, NEED._replace(dtype="float64"), NEED._replace(value=False)]
-    assert background_compilation.shared_out(needs, 1) == [needs]
-    assert background_compilation.shared_out(needs, 2) == [[needs[0], needs[2]], [needs[1]]]
-
-
 def plus_one(x):
     return x + 1
 
@@ -194,49 +185,82 @@ def plus_one(x):
 # Waiting ----------------------------------------------------------------------------------
 
 
-def small_task(ran):
+class Asked:
+    """A process of a worker: it writes down what it is asked for, and answers when it may."""
+
+    def __init__(self):
+        self.asked, self.may_answer = [], threading.Event()
+        self.stdin = self.stdout = self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.asked.append("the end")
+
+    def write(self, text):
+        self.asked += text.split()
+
+    def flush(self):
+        pass
+
+    def readline(self):
+        if self.asked:
+            self.may_answer.wait()
+
+
+def job(ran, name):
+    """A job that writes its name down where it is compiled."""
+
     class Kernel:
         def compile(self, types):
-            ran.append(types)
+            ran.append(*types)
 
-    return background_compilation.Task(Kernel(), ("types",))
+    return background_compilation.Job(background_compilation.Task(Kernel(), (name,)), Future())
 
 
-def listening(pool, lines):
-    """A worker that says these lines, and its thread."""
+def pool_of(process, *names):
+    """A pool with these jobs, and its worker, which has not begun; where jobs are written down."""
+    pool, ran = background_compilation.CompileWorkers(), []
+    pool.jobs = {name: job(ran, name) for name in names}
     worker = object.__new__(background_compilation.Worker)
-    worker.pool, worker.process = pool, FakeWorker()
-    worker.process.stdout, worker.process.wait = lines, lambda: None
-    worker.process.close = lambda: None
-    return worker, threading.Thread(target=worker.listen)
+    threading.Thread.__init__(worker, daemon=True)
+    worker.process, worker.todo = process, deque(pool.jobs.items())
+    return pool, worker, ran
 
 
 def test_what_nobody_has_begun_is_compiled_here_and_left_out_there():
-    pool, worker = background_compilation.CompileWorkers(), FakeWorker()
-    pool.workers, pool.pending = [worker], {"a": None}
-    assert not pool.wait("a") and not pool.wait("b")
-    assert worker.told == ["a", "b"] and pool.pending == {}
+    process = Asked()
+    process.may_answer.set()
+    pool, worker, ran = pool_of(process, "a", "b")
+    assert not pool.wait("a") and not pool.wait("c")
+    worker.run()
+    assert process.asked == ["b", "the end"] and ran == []
+    assert pool.wait("b") and not pool.wait("a")
 
 
-@pytest.mark.parametrize("last", ["end", "death"])
-def test_what_a_worker_is_at_is_waited_for_until_it_is_there_or_the_worker_is_not(last):
-    pool, go, ran = background_compilation.CompileWorkers(), threading.Event(), []
-
-    def lines():
-        yield "begin a\n"
-        go.wait()
-        if last == "end":
-            yield "end a\n"
-
-    worker, thread = listening(pool, lines())
-    pool.workers, pool.pending = [worker], {"a": None, "b": small_task(ran)}
-    thread.start()
-    while "a" not in pool.begun:
+def test_what_a_worker_is_at_is_waited_for_and_others_are_compiled_meanwhile():
+    process = Asked()
+    pool, worker, ran = pool_of(process, "a", "b", "c")
+    worker.start()
+    while not process.asked:
         time.sleep(0.001)
-    threading.Timer(0.05, go.set).start()
-    assert pool.wait("a") is (last == "end")
-    assert ran == [("types",)] and worker.process.told[0] == "b"  # meanwhile
-    thread.join()
+    threading.Timer(0.05, process.may_answer.set).start()
+    assert pool.wait("a") and ran == ["b", "c"]
+    worker.join()
+    assert process.asked == ["a", "the end"]
+
+
+def test_a_worker_that_has_ended_keeps_nobody_waiting():
+    process = Asked()
+
+    def closed(text):
+        raise BrokenPipeError
+
+    process.write = closed
+    pool, worker, _ = pool_of(process, "a", "b")
+    worker.run()
+    assert all(job.future.done() for job in pool.jobs.values())
 
 
 def test_an_entry_that_was_waited_for_is_read(asked):

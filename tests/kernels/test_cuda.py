@@ -76,29 +76,26 @@ def no_compiler():
 
 def kernels():
     """(name, function, signature) of every kernel in both dtypes."""
-    from numba import boolean, float32, float64, int64
+    from numba import boolean, float32, float64, int64, types
 
     from nfref.kernels.cuda import coupling, sigmoid_mixture, small_matrices
 
     found = []
     for number in (float32, float64):
         rows, vector, stack = number[:, ::1], number[::1], number[:, :, ::1]
-        found.append((f"affine {number}", coupling.affine, (*[rows] * 3, int64, rows, vector)))
-        found.append((f"additive {number}", coupling.additive, (*[rows] * 2, int64, rows, vector)))
-        found.append(
+        for name, kernel, arrays, settings in (
+            ("affine", coupling.affine_kernel, [rows] * 2, [int64]),
+            ("additive", coupling.additive_kernel, [rows], [int64]),
+            ("spline", coupling.spline_kernel, [stack] * 4, [int64, number, boolean]),
             (
-                f"spline {number}",
-                coupling.spline,
-                (rows, *[stack] * 4, number, boolean, int64, rows, vector),
-            )
-        )
-        found.append(
-            (
-                f"mixture {number}",
-                sigmoid_mixture.mixture,
-                (*[rows] * 3, *[stack] * 3, boolean, int64, rows, vector),
-            )
-        )
+                "mixture",
+                sigmoid_mixture.mixture_kernel,
+                [*[rows] * 2, *[stack] * 3],
+                [int64, boolean],
+            ),
+        ):
+            given = types.Tuple(arrays), types.Tuple(settings)
+            found.append((f"{name} {number}", kernel.py_func, (rows, *given, rows, vector)))
         found.append(
             (
                 f"log_abs_det {number}",

@@ -28,7 +28,14 @@ from nfref.kernels.chain.block_rows import (
     matrix_of,
     units_of,
 )
-from nfref.kernels.chain.network import IDENTITY, activate, activate_vjp, rows_before, width_of
+from nfref.kernels.chain.network import (
+    IDENTITY,
+    activate,
+    activate_vjp,
+    rows_before,
+    weight_at,
+    width_of,
+)
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
 from nfref.kernels.jit import body
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
@@ -57,15 +64,6 @@ def decode_made(code, at, reals):
     size = places.transformer.raw_rows
     net = Net(code[sequential + 1], code[widths:order], size, group_ends)
     return Made(code[sequential], net, places)
-
-
-@body
-def weight_at(widths, layer):
-    """Return the start of the weight of ``layer`` (1 is the first), from that of the first."""
-    at = 0
-    for k in range(1, layer):
-        at += (widths[k - 1] + 1) * widths[k]
-    return at
 
 
 @body

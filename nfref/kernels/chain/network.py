@@ -111,6 +111,15 @@ def rows_before(widths, layer, width=ROWS):
 
 
 @body
+def weight_at(widths, layer):
+    """Return the start of the weight of ``layer`` (1 is the first), from that of the first."""
+    at = 0
+    for k in range(1, layer):
+        at += (widths[k - 1] + 1) * widths[k]
+    return at
+
+
+@body
 def mlp(widths, activation, storage):
     """Run the network whose input stands on the tape; its layers follow there, the output last.
 
@@ -136,10 +145,9 @@ def mlp_vjp(widths, activation, storage, g_theta, scratch):
     The tape is as :func:`mlp` left it. Each half of ``scratch`` holds the widest layer; the first
     holds the cotangent of the output. The function adds to ``g_theta``.
     """
-    theta, at, h, columns = storage.theta, storage.at, storage.tape, storage.columns
+    theta, h, columns = storage.theta, storage.tape, storage.columns
     h_at = storage.tape_at + rows_before(widths, len(widths) - 1)
-    for k in range(len(widths) - 1):
-        at += (widths[k] + 1) * widths[k + 1]
+    at = storage.at + weight_at(widths, len(widths))
     g_at, other_at = 0, len(scratch) // 2
     for k in range(len(widths) - 2, -1, -1):
         fan_in, fan_out = widths[k], widths[k + 1]

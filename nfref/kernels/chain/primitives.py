@@ -2,8 +2,8 @@
 
 A primitive is a whole program, and its variables are rows, context and parameters. Parameters come
 as a nested structure: boxed as one, if a gradient is taken with respect to the structure, or as a
-structure of boxed arrays. Each form has its own primitive, because taking a boxed structure apart
-costs more than the arithmetic.
+structure of boxed arrays. The first is one variable, because taking a boxed structure apart costs
+more than the arithmetic; the second is a variable for each array.
 """
 
 import numpy as np
@@ -87,14 +87,14 @@ def _through(program, params, rows, context, traced):
     if context is None:
         context = np.zeros((len(rows), 0), rows.dtype)
     if isinstance(params, Box) or is_frozen(params):
-        result = chain_of_structure(program, params, rows, context)
+        result = chain(program, None, rows, context, params)
     else:
         params = program.own(params)
-        result = chain_of_arrays(program, params, rows, context, *parts(params))
+        result = chain(program, params, rows, context, *parts(params))
     return result[0], result[1]
 
 
-# The primitives ------------------------------------------------------------------------------
+# The primitive -------------------------------------------------------------------------------
 
 
 def _value(program, params, rows, context):
@@ -114,15 +114,12 @@ def _value(program, params, rows, context):
 
 
 @primitive
-def chain_of_structure(program, params, rows, context):
-    """Apply a program to (params, rows, context); params is boxed as a whole."""
-    return _value(program, params, rows, context)
+def chain(program, structure, rows, context, *leaves):
+    """Apply a program to (rows, context, *leaves), in the order of the structure.
 
-
-@primitive
-def chain_of_arrays(program, structure, rows, context, *arrays):
-    """Apply a program to (rows, context, *arrays), in the order of the structure."""
-    return _value(program, trees.filled(structure, arrays), rows, context)
+    Without a structure, the one leaf is all parameters.
+    """
+    return _value(program, trees.filled(structure, leaves), rows, context)
 
 
 def _cotangents(program, params, rows, context, g):
@@ -173,29 +170,18 @@ def cotangent_structure(params, found, path=()):
     return np.zeros_like(params)
 
 
-def _structure_vjp(argnums, answer, arguments, options):
-    program, params, rows, context = arguments
+def _chain_vjp(argnums, answer, arguments, options):
+    program, structure, rows, context, *leaves = arguments
 
     def back(g):
-        cotangents = _cotangents(program, params, rows, context, g)
-        return tuple(cotangents[number - 1] for number in argnums)
-
-    return back
-
-
-def _arrays_vjp(argnums, answer, arguments, options):
-    program, structure, rows, context, *arrays = arguments
-
-    def back(g):
-        params = trees.filled(structure, arrays)
+        params = trees.filled(structure, leaves)
         g_params, *others = _cotangents(program, params, rows, context, g)
-        g_arrays = trees.matching(structure, g_params)
+        g_leaves = trees.matching(structure, g_params)
         return tuple(
-            others[number - 2] if number < 4 else g_arrays[number - 4] for number in argnums
+            others[number - 2] if number < 4 else g_leaves[number - 4] for number in argnums
         )
 
     return back
 
 
-defvjp_argnums(chain_of_structure, _structure_vjp)
-defvjp_argnums(chain_of_arrays, _arrays_vjp)
+defvjp_argnums(chain, _chain_vjp)

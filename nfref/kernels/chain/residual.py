@@ -29,7 +29,7 @@ from nfref.kernels.chain.block_rows import (
     copy_rows,
     units_of,
 )
-from nfref.kernels.chain.network import add_bias
+from nfref.kernels.chain.network import add_bias, rows_before, weight_at
 from nfref.kernels.jit import body, reduction
 from nfref.kernels.simd.elementary import exp_neg, log
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
@@ -90,9 +90,7 @@ def residual(dim, terms, widths, storage, block):
     copy_rows(dim, u, 0, seen, 0)
     copy_rows(widths[0] - dim, block.context, 0, seen, dim)
     weight, before = storage.at, 0
-    beta = storage.at
-    for k in range(len(widths) - 1):
-        beta += (widths[k] + 1) * widths[k + 1]
+    beta = storage.at + weight_at(widths, len(widths))
     for k in range(len(widths) - 2):
         fan_in, fan_out, here = widths[k], widths[k + 1], before + widths[k] * ROWS
         d_at, a_at = at.slopes + here, at.arguments + here
@@ -250,9 +248,7 @@ def residual_vjp(dim, widths, storage, cotangents, scratch):
     for j in range(dim):
         column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_at)
     copy_rows(dim, cotangents.u, 0, units_of(scratch, one_at, dim), 0)
-    weight = storage.at
-    for k in range(len(widths) - 1):
-        weight += (widths[k] + 1) * widths[k + 1]
+    weight = storage.at + weight_at(widths, len(widths))
     beta, before = weight, at.units * ROWS
     for k in range(len(widths) - 2, -1, -1):
         fan_in, fan_out = widths[k], widths[k + 1]
@@ -280,10 +276,8 @@ def column_vjp(j, dim, widths, storage, at, cotangents, scratch, one_at, other_a
         for r in range(ROWS):
             g_column[o, r] = cotangents.log_det[r] * matrix[o * dim + j, r]
     tangent_at = at.tangents + (j * (at.units - widths[0]) - widths[0]) * ROWS
-    weight, before = storage.at, 0
-    for k in range(len(widths) - 2):
-        weight += (widths[k] + 1) * widths[k + 1]
-        before += widths[k] * ROWS
+    weight = storage.at + weight_at(widths, len(widths) - 1)
+    before = rows_before(widths, len(widths) - 2)
     # one: the cotangent of p_{l+1}; other: first t_l, then its cotangent.
     for k in range(len(widths) - 2, 0, -1):
         fan_in, fan_out = widths[k], widths[k + 1]

@@ -32,7 +32,7 @@ Net = namedtuple("Net", "theta widths activation")
 State = namedtuple("State", "n y k_first k_last y_new errors context")
 
 # A step of length h at t: slopes ``first`` to ``last`` - 1 by the tableau a, c; result b, error e.
-Step = namedtuple("Step", "t h a c first last b e rtol atol")
+Step = namedtuple("Step", "t h first last rtol atol a c b e")
 
 # The right-hand side -------------------------------------------------------------------------
 

@@ -143,16 +143,12 @@ class Values:
 
     def evaluate(self, method, t, h, first, last):
         """Compute slopes ``first`` ... ``last`` - 1 of a step from the state."""
-        step = Step(t, h, method.a, method.c, first, last, method.b, method.e, 0.0, 0.0)
-        self.run(step, np.empty(0))
+        self.run(Step(t, h, first, last, 0.0, 0.0, *method), np.empty(0))
 
     def step(self, method, t, h, first, rtol, atol):
         """Compute slopes from ``first`` on and the state; return the sum of (error / scale)^2."""
         errors = np.empty(len(self.y))
-        last = len(method.c)
-        self.run(
-            Step(t, h, method.a, method.c, first, last, method.b, method.e, rtol, atol), errors
-        )
+        self.run(Step(t, h, first, len(method.c), rtol, atol, *method), errors)
         return errors.sum()
 
     def accept(self):

@@ -33,18 +33,14 @@ def launch(kernel, blocks, threads, *arguments, shared=0):
     configured(*arguments)
 
 
-def run_over_rows(kernel, rows, *arrays, real=None, flags=()):
-    """Run a kernel that maps rows (N, D) to rows (N, D) and a log-determinant (N,).
-
-    Its arguments are the rows and the other arrays, ``real`` in their dtype if there is one, the
-    ``flags``, and the two results.
-    """
+def run_over_rows(kernel, rows, arrays, *settings):
+    """Run a kernel of :func:`nfref.kernels.cuda.coupling.over_rows`; return its two results."""
     (rows, *arrays), on_host = to_device(rows, *arrays)
-    settings = flags if real is None else (rows.dtype.type(real), *flags)
     n, dim = rows.shape
     out = cuda.device_array((n, dim), rows.dtype)
     log_det = cuda.device_array((n,), rows.dtype)
-    launch(kernel, *block_for(n, lanes_for(dim)), rows, *arrays, *settings, out, log_det)
+    blocks = block_for(n, lanes_for(dim))
+    launch(kernel, *blocks, rows, tuple(arrays), settings, out, log_det)
     return from_device(on_host, out, log_det)
 
 

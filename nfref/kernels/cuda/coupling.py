@@ -10,8 +10,9 @@ then the results stay there. Float32 and float64; all arguments have one dtype.
 
 import math
 
+from nfref.kernels.chain.transformers import spline as on_cpu
 from nfref.kernels.cuda.arrays import run_over_rows
-from nfref.kernels.cuda.warp import ALL, cuda
+from nfref.kernels.cuda.warp import ALL, cuda, on_device
 
 # The twins ----------------------------------------------------------------------------------
 
@@ -21,130 +22,116 @@ from nfref.kernels.cuda.warp import ALL, cuda
 
 def affine_coupling(direction, rows, shift, log_scale):
     """See ``affine_forward`` and ``affine_inverse`` of :mod:`nfref.transformers.affine`."""
-    return run_over_rows(affine_kernel, rows, shift, log_scale, flags=(direction,))
+    return run_over_rows(affine_kernel, rows, (shift, log_scale), direction)
 
 
 def additive_coupling(direction, rows, shift):
     """See ``additive_forward`` and ``additive_inverse`` of :mod:`nfref.transformers.additive`."""
-    return run_over_rows(additive_kernel, rows, shift, flags=(direction,))
+    return run_over_rows(additive_kernel, rows, (shift,), direction)
 
 
 def spline_coupling(direction, rows, knots, bound, circular):
     """See ``spline_forward`` and ``spline_inverse`` of the rational-quadratic spline's formulas."""
-    return run_over_rows(spline_kernel, rows, *knots, real=bound, flags=(circular, direction))
+    return run_over_rows(spline_kernel, rows, knots, direction, rows.dtype.type(bound), circular)
 
 
 # The kernels --------------------------------------------------------------------------------
-# A block of threads is (lanes, rows). Loops are written out, because the length of a range
-# takes a division of whole numbers, which costs more than all the rest of a short row.
 
 
-def affine(u, shift, log_scale, direction, out, log_det):
-    """Compute x = z e^s + t (1), or z = (x - t) e^-s (-1).
+def over_rows(coordinate, keeps_volume=False):
+    """Return a kernel that maps rows coordinate by coordinate and adds up the log-slopes.
 
-    The log-determinant is sum s, or -sum s.
+    A block of threads is (lanes, rows). Loops are written out, because the length of a range
+    takes a division of whole numbers, which costs more than all the rest of a short row.
+
+    Parameters
+    ----------
+    coordinate : function on the device
+        (number, row, column, arrays, settings) -> (value, log-slope).
+    keeps_volume : bool
+        True if every log-slope is 0.
     """
-    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    total = u.dtype.type(0)
-    if row < u.shape[0]:
-        j = cuda.threadIdx.x
-        while j < u.shape[1]:
-            s = log_scale[row, j]
-            if direction == 1:
-                out[row, j] = u[row, j] * math.exp(s) + shift[row, j]
-                total += s
-            else:
-                out[row, j] = (u[row, j] - shift[row, j]) * math.exp(-s)
-                total -= s
-            j += cuda.blockDim.x
-    offset = cuda.blockDim.x >> 1
-    while offset > 0:
-        total += cuda.shfl_xor_sync(ALL, total, offset)
-        offset >>= 1
-    if cuda.threadIdx.x == 0 and row < u.shape[0]:
-        log_det[row] = total
+
+    def kernel(u, arrays, settings, out, log_det):
+        row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
+        total = u.dtype.type(0)
+        if row < u.shape[0]:
+            j = cuda.threadIdx.x
+            while j < u.shape[1]:
+                out[row, j], log_slope = coordinate(u[row, j], row, j, arrays, settings)
+                total += log_slope
+                j += cuda.blockDim.x
+        offset = 0 if keeps_volume else cuda.blockDim.x >> 1
+        while offset > 0:
+            total += cuda.shfl_xor_sync(ALL, total, offset)
+            offset >>= 1
+        if cuda.threadIdx.x == 0 and row < u.shape[0]:
+            log_det[row] = total
+
+    return cuda.jit(kernel)
 
 
-def additive(u, shift, direction, out, log_det):
-    """Compute x = z + t (1), or z = x - t (-1); the log-determinant is 0."""
-    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    if row < u.shape[0]:
-        j = cuda.threadIdx.x
-        while j < u.shape[1]:
-            t = shift[row, j]
-            out[row, j] = u[row, j] + (t if direction == 1 else -t)
-            j += cuda.blockDim.x
-        if cuda.threadIdx.x == 0:
-            log_det[row] = 0
+@on_device
+def affine(u, row, j, arrays, settings):
+    """Return x = z e^s + t and s (1), or z = (x - t) e^-s and -s (-1)."""
+    shift, log_scale = arrays
+    s = log_scale[row, j]
+    if settings[0] == 1:
+        return u * math.exp(s) + shift[row, j], s
+    return (u - shift[row, j]) * math.exp(-s), -s
 
 
-def spline(u, x, y, s, d, bound, circular, direction, out, log_det):
-    """Compute the curve of :mod:`nfref.transformers.rational_quadratic`.
+@on_device
+def additive(u, row, j, arrays, settings):
+    """Return x = z + t (1), or z = x - t (-1), and 0."""
+    t = arrays[0][row, j]
+    return u + (t if settings[0] == 1 else -t), type(u)(0)
+
+
+parts_of, place_in_bin = on_device(on_cpu.parts_of), on_device(on_cpu.place_in_bin)
+slope_in_bin = on_device(on_cpu.slope_in_bin)
+
+
+@on_device
+def spline(u, row, j, arrays, settings):
+    """Return the curve of :mod:`nfref.transformers.rational_quadratic`, and its log-slope.
 
     Knots and slopes are (K+1, N, D). The curve holds within [-B, B]; outside is the identity, or
-    the curve some whole turns away. It is one function, because a function of its own would need a
-    device to be compiled.
+    the curve some whole turns away.
     """
-    row = cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y
-    zero, half, one = u.dtype.type(0), u.dtype.type(0.5), u.dtype.type(1)
-    two = one + one
-    turn = bound + bound
-    total = zero
-    if row < u.shape[0]:
-        j = cuda.threadIdx.x
-        while j < u.shape[1]:
-            v, turns = u[row, j], zero
-            if circular:  # the floor in this dtype; Numba's own has 64 bits
-                turns = (v + bound) / turn
-                part = math.fmod(turns, one)
-                turns = turn * (turns - part - one if part < zero else turns - part)
-                v = min(max(v - turns, -bound), bound)
-            if circular or abs(v) < bound:
-                low, high = 0, s.shape[0]
-                while high - low > 1:  # the bin, by halves
-                    middle = (low + high) >> 1
-                    knot = y[middle, row, j] if direction == 1 else x[middle, row, j]
-                    if v >= knot:
-                        low = middle
-                    else:
-                        high = middle
-                left, right = x[low, row, j], x[low + 1, row, j]
-                below, above = y[low, row, j], y[low + 1, row, j]
-                slope, d0, d1 = s[low, row, j], d[low, row, j], d[low + 1, row, j]
-                if direction == 1:  # place_in_bin, height_in_bin of the formulas
-                    a, b = (v - below) / (above - below), (above - v) / (above - below)
-                    c = b * d0 - a * d1
-                    outer = math.sqrt(c * c + two * two * a * b * slope * slope) + abs(c)
-                    before = outer if c < zero else two * a * slope
-                    after = two * b * slope if c < zero else outer
-                    a, b = before / (before + after), after / (before + after)
-                    out[row, j] = left + (right - left) * a + turns
-                else:
-                    a, b = (v - left) / (right - left), (right - v) / (right - left)
-                    part = a * (slope * a + d0 * b) / (slope * (a * a + b * b) + (d0 + d1) * a * b)
-                    out[row, j] = below + (above - below) * part + turns
-                q = d1 * a * a + two * slope * a * b + d0 * b * b  # log_slope_in_bin
-                m = a * a + b * b + (d0 + d1) * a * b / slope
-                e = ((d0 - slope) + (d1 - slope)) * a * b / slope
-                more = (d1 - one) * a * a + two * (slope - one) * a * b + (d0 - one) * b * b
-                ratio = q / (m * m)
-                log_slope = (
-                    math.log(ratio)
-                    if ratio < half
-                    else math.log1p((more - e * (two + e)) / (m * m))
-                )
-                total += -log_slope if direction == 1 else log_slope
-            else:
-                out[row, j] = v
-            j += cuda.blockDim.x
-    offset = cuda.blockDim.x >> 1
-    while offset > 0:
-        total += cuda.shfl_xor_sync(ALL, total, offset)
-        offset >>= 1
-    if cuda.threadIdx.x == 0 and row < u.shape[0]:
-        log_det[row] = total
+    x, y, s, d = arrays
+    direction, bound, circular = settings
+    v, turns, turn, one = u, type(u)(0), bound + bound, type(u)(1)
+    if circular:  # the floor in this dtype; Numba's own has 64 bits
+        turns = (v + bound) / turn
+        part = math.fmod(turns, one)
+        turns = turn * (turns - part - one if part < type(u)(0) else turns - part)
+        v = min(max(v - turns, -bound), bound)
+    elif not abs(v) < bound:
+        return u, turns
+    low, high = 0, s.shape[0]
+    while high - low > 1:  # the bin, by halves
+        middle = (low + high) >> 1
+        knot = y[middle, row, j] if direction == 1 else x[middle, row, j]
+        if v >= knot:
+            low = middle
+        else:
+            high = middle
+    left, right = x[low, row, j], x[low + 1, row, j]
+    below, above = y[low, row, j], y[low + 1, row, j]
+    slope, d0, d1 = s[low, row, j], d[low, row, j], d[low + 1, row, j]
+    if direction == 1:
+        a, b = parts_of(v, below, above)
+        a, b = place_in_bin(a, b, slope, d0, d1)
+        value = left + (right - left) * a + turns
+    else:
+        a, b = parts_of(v, left, right)
+        part = a * (slope * a + d0 * b) / (slope * (a * a + b * b) + (d0 + d1) * a * b)
+        value = below + (above - below) * part + turns
+    ratio, excess = slope_in_bin(a, b, slope, d0, d1)
+    log_slope = math.log(ratio) if ratio < type(u)(0.5) else math.log1p(excess)
+    return value, -log_slope if direction == 1 else log_slope
 
 
-affine_kernel = cuda.jit(affine)
-additive_kernel = cuda.jit(additive)
-spline_kernel = cuda.jit(spline)
+affine_kernel, spline_kernel = over_rows(affine), over_rows(spline)
+additive_kernel = over_rows(additive, keeps_volume=True)

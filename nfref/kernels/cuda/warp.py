@@ -17,6 +17,14 @@ WARP = 32
 ALL = 0xFFFFFFFF  # the lanes that take part
 
 
+def on_device(function):
+    """Compile a function that kernels call, or one of the CPU's kernels, as a part of them.
+
+    A function of its own would need a device to be compiled.
+    """
+    return cuda.jit(getattr(function, "py_func", function), device=True, inline="always")
+
+
 def lanes_for(dim):
     """Return the number of lanes that share ``dim`` columns: a power of two, at most a warp."""
     return min(1 << (dim - 1).bit_length(), WARP)

@@ -17,6 +17,7 @@ average 0.8 (0.5 by e^x).
 """
 
 import math
+from functools import wraps
 
 import numpy as np
 from numba import types
@@ -215,15 +216,15 @@ def _compiled_for(number, powers, magic, log_two, rest, largest, terms):
         return p * r * r + r
 
     @body
-    def tanh_and_slope_of(x, p):
+    def tanh_and_slope_of(x, series):
         """Return tanh x and 4 (e + 1) / (2 + e)^2.
 
         The sum e + 1 is taken without the 1 in e.
         """
         scale = power_of_two(minus_twice(x) * per_log_two + magic)
-        e = scale * p + (scale - one)
+        e = scale * series + (scale - one)
         value = -e / (two + e)
-        slope = four * (scale * p + scale) / ((two + e) * (two + e))
+        slope = four * (scale * series + scale) / ((two + e) * (two + e))
         return -value if x < zero else value, zero if two * abs(x) > largest else slope
 
     @body
@@ -303,27 +304,12 @@ _COMPILED = {
 
 
 def _compile(function):
+    """Let kernels call what was compiled for the dtype of the first argument."""
     name = function.__name__
-
-    @overloaded(function)
-    def choose(x):
-        compiled = _COMPILED[x][name]
-        return lambda x: compiled(x)
+    overloaded(function)(wraps(function)(lambda x, *others: _COMPILED[x][name].py_func))
 
 
-@overloaded(log)
-def _log(x, excess):
-    compiled = _COMPILED[x]["log"]
-    return lambda x, excess: compiled(x, excess)
-
-
-@overloaded(tanh_and_slope_of)
-def _tanh_and_slope_of(x, series):
-    compiled = _COMPILED[x]["tanh_and_slope_of"]
-    return lambda x, series: compiled(x, series)
-
-
-for _function in (exp, exp_neg, one_minus_exp_neg, log1p, softplus):
+for _function in (exp, exp_neg, one_minus_exp_neg, log1p, log, softplus):
     _compile(_function)
-for _function in (tanh, tanh_and_slope, tanh_reduced, tanh_series):
+for _function in (tanh, tanh_and_slope, tanh_and_slope_of, tanh_reduced, tanh_series):
     _compile(_function)

@@ -27,6 +27,7 @@ from nfref.kernels.chain.transformers.root import (
 from nfref.kernels.chain.transformers.squash import squash
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp, tanh_and_slope
+from nfref.transformers.monotone_integral import LARGEST_LOG, LARGEST_LOG_RATE
 
 # The tape: rows of the root search and ONCE in all, then UNIT for each of the J units, all of one
 # kind together, see ``sigmoid_mixture``.
@@ -41,9 +42,6 @@ CLIPPED, MEAN, SLOPE, BEND, R, D, TURN, SHRINK, TO_VALUE = range(ROOT_ROWS, ROOT
 ONCE = ROOT_ROWS + 9
 RATIO, BY_ALPHA, TANH, SECH = range(4)
 UNIT = 4
-
-LARGEST_LOG = 5.0  # as in the formula
-LARGEST_LOG_RATE = 1.0
 
 # The numbers of units and nodes; the rows of the raw numbers, ``step`` apart; and the reals: B,
 # n / B, then fractions and weights of the rule.

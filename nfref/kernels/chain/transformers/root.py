@@ -9,9 +9,7 @@ import math
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.jit import body
 from nfref.kernels.simd.elementary import exp
-
-STEPS = 200  # as in :mod:`nfref.transformers.root`
-NEWTON_STEPS = 100
+from nfref.transformers.root import NEWTON_STEPS, STEPS
 
 # Rows of the tape: x, F(x) and log F'(x), which ``evaluate`` fills, and the state of a search.
 PLACE, VALUE, LOG_SLOPE, LOW, HIGH, RESIDUE, STEP, MOVES = range(8)

@@ -123,18 +123,25 @@ def curve(direction, bins, tape, columns):
         s, d0, d1 = tape[HEIGHT, r] / tape[WIDTH, r], tape[D0, r], tape[D1, r]
         if direction == FORWARD:
             a, b = parts_of(tape[SLOPE, r], y_left, y_right)
-            c = b * d0 - a * d1
-            outer = math.sqrt(c * c + number(4) * a * b * s * s) + abs(c)
-            at_left, at_right = number(2) * a * s, number(2) * b * s
-            left = outer if c < number(0) else at_left
-            right = at_right if c < number(0) else outer
-            a, b = left / (left + right), right / (left + right)
+            a, b = place_in_bin(a, b, s, d0, d1)
             tape[SLOPE, r] = x_left + (x_right - x_left) * a
         else:
             a, b = parts_of(tape[SLOPE, r], x_left, x_right)
             part = a * (s * a + d0 * b) / (s * (a * a + b * b) + (d0 + d1) * a * b)
             tape[SLOPE, r] = y_left + (y_right - y_left) * part
         tape[A, r], tape[B, r] = a, b
+
+
+@body
+def place_in_bin(a, b, s, d0, d1):
+    """See :func:`nfref.transformers.rational_quadratic.place_in_bin`."""
+    two = type(a)(2)
+    c = b * d0 - a * d1
+    outer = math.sqrt(c * c + (two + two) * a * b * s * s) + abs(c)
+    at_left, at_right = two * a * s, two * b * s
+    left = outer if c < type(a)(0) else at_left
+    right = at_right if c < type(a)(0) else outer
+    return left / (left + right), right / (left + right)
 
 
 @body
