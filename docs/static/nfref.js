@@ -30,7 +30,7 @@ function focusable() {
 
 // Names that the theme and the gallery leave out: landmarks, levels of captions, targets of small
 // pictures.
-const LANDMARKS = { "aside.sidebar-drawer": "all pages", "aside.toc-drawer": "contents of this page",
+const LANDMARKS = { "aside.sidebar-drawer": "pages", "aside.toc-drawer": "contents of this page",
   "form.sidebar-search-container": "search" };
 
 function named() {

@@ -3,7 +3,8 @@
 It also accepts its own solutions and rejects wrong answers.
 
 ``pytest -m notebooks`` executes them, in a kernel of the Python that NFREF_NOTEBOOK_PYTHON names;
-CI uses one with only the built wheel installed. The plain run checks the notebooks' cells.
+CI uses one with only the built wheel installed. The page in torch, which needs no nfref, runs with
+``pytest -m peers``, where torch is. The plain run checks the notebooks' cells.
 """
 
 import ast
@@ -22,9 +23,18 @@ import nfref
 from docs import draw, notebooks
 from docs.assignments import LABS
 from tests.tutorials.test_exercises import exercises, solutions
+from tests.tutorials.test_tutorials import TORCH
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
 
 PAGES = [pytest.param(script, id=script.stem) for _, script in notebooks.pages()]
+RUN = [
+    pytest.param(
+        script,
+        id=script.stem,
+        marks=pytest.mark.peers if script == TORCH else pytest.mark.notebooks,
+    )
+    for _, script in notebooks.pages()
+]
 # Allowed difference in units of the last digit: training carries each rounding on, and another
 # processor gives another fit.
 LOOSE = 3.001
@@ -175,9 +185,8 @@ def kernel(tmp_path_factory):
     os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
 
 
-@pytest.mark.notebooks
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own warnings
-@pytest.mark.parametrize("script", PAGES)
+@pytest.mark.parametrize("script", RUN)
 def test_a_notebook_runs(script, kernel, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="needs the extra course")
     nbformat = pytest.importorskip("nbformat", reason="needs the extra course")

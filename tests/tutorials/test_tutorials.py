@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FIRST = [ROOT / "tutorials" / name for name in ("one_flow.py", "flows_in_one_file.py")]
-TORCH = ROOT / "tutorials" / "flow_matching_in_torch.py"  # test_flow_matching_in_torch.py runs it
+TORCH = ROOT / "tutorials" / "flow_matching_in_torch.py"  # test_notebooks.py runs it, with -m peers
 LESSONS = sorted((ROOT / "tutorials").glob("[0-9]*.py"))
 METHODS = sorted((ROOT / "tutorials" / "methods").glob("[!_]*.py"))  # a page a method
 TRUTHS = sorted((ROOT / "tutorials" / "truths").glob("[!_]*.py"))

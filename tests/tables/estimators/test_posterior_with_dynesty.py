@@ -34,7 +34,7 @@ def test_two_steps_have_the_evidence_of_the_joint_fit():
 
     one = run(first, box, 0)
     prior = nfref.Posterior.from_samples(
-        one.samples, weights=one.importance_weights(), bounds=[(-SIZE, SIZE)] * 2
+        one.samples, weights=one.importance_weights(), bounds=[(-SIZE, SIZE)] * 2, effort="quick"
     )
     two = run(second, prior.prior_transform, 1)
     joint = run(lambda t: first(t) + second(t), box, 2)
