@@ -20,7 +20,7 @@ from autograd import make_vjp
 
 from nfref.continuous.solve import Options, solve
 from nfref.runtime.annotations import Any, Array, Callable
-from nfref.runtime.autograd_internals import defvjp_argnums, isbox, primitive
+from nfref.runtime.autograd_internals import boxes, defvjp_argnums, isbox, primitive
 
 # Systems ----------------------------------------------------------------------------------
 
@@ -148,11 +148,18 @@ def _solve_adjoint_vjp(argnums, last, values, kwargs):
     system, start, end, state, *arguments = values
 
     def vjp(cotangent):
+        _check_order(last, values, cotangent)
         g_state, g_arguments, _ = adjoint(system, start, end, last, cotangent, *arguments)
         cotangents = [g_state, *g_arguments]
         return tuple(cotangents[k - 3] for k in argnums)
 
     return vjp
+
+
+def _check_order(*values):
+    """Refuse to differentiate the gradient of a solve again."""
+    if boxes(*values):
+        raise NotImplementedError("a continuous flow has first derivatives only, got a second one")
 
 
 defvjp_argnums(solve_adjoint, _solve_adjoint_vjp)
@@ -208,6 +215,7 @@ def _steps_vjp(argnums, last, values, kwargs):
     dim = system.moving
 
     def back(cotangent):
+        _check_order(last, values, cotangent)
         g_y = cotangent
         g_arguments = [np.zeros_like(argument) for argument in arguments]
         for first in range(len(kept) - 4, -1, -4):

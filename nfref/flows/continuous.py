@@ -79,7 +79,8 @@ class CNF(WithOptions, Flow):
         Equal steps of rk4.
     gradient : {"adjoint", "direct"}, default "adjoint"
         ``adjoint``: a backward solve with the same solver. ``direct``: through the steps of
-        rk4, exact for them; needs solver "rk4".
+        rk4, exact for them; needs solver "rk4". Either is a first derivative; a second one is an
+        error.
     max_evaluations : int, default 10000
         Bound on the calls of the right-hand side in one solve.
     probes : (K, N, D) array, optional

@@ -32,7 +32,7 @@ from nfref.networks.mlp import uniform_layer, with_context
 from nfref.runtime import params as trees
 from nfref.runtime import small_matrices
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.runtime.autograd_internals import getval
+from nfref.runtime.autograd_internals import getval, traces_of
 from nfref.runtime.checks import check_hidden
 
 # Potential --------------------------------------------------------------------------------
@@ -198,7 +198,9 @@ def inverse_gradient(net: dict[str, Any], x: Array, context: Array | None = None
 
     grad F(z; theta) = x gives dz = F''^-1 (dx - d_theta grad F). One more Newton step from the
     minimiser, with the start and F'' held fixed, has this derivative. The value of the step, a
-    rounding error, is omitted. First derivatives only. The minimum is found in float64.
+    rounding error, is omitted. Each further step makes derivatives of one more order right: a step
+    with F'' held fixed multiplies the error, of first order at the start, by a change of F'' or of
+    z, also of first order. The minimum is found in float64.
 
     Shapes: x (N, D), context (N, C). Returns (N, D).
     """
@@ -206,8 +208,10 @@ def inverse_gradient(net: dict[str, Any], x: Array, context: Array | None = None
     wide = trees.cast([fixed, getval(x), *([] if given is None else [given])], numpy.float64)
     z = minimiser(*wide).astype(x.dtype)
     _, hessian = gradient_and_hessian(fixed, z, given)
-    step = small_matrices.solve(hessian, gradient_and_hessian(net, z, context)[0] - x)
-    return z - (step - getval(step))
+    for _ in range(max(1, traces_of(net, x, context))):
+        step = small_matrices.solve(hessian, gradient_and_hessian(net, z, context)[0] - x)
+        z = z - (step - getval(step))
+    return z
 
 
 # Flow -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import autograd.numpy as np
 from nfref.flow import Flow
 from nfref.networks.activations import softplus
 from nfref.runtime.annotations import Any, Array, Iterable, Sequence
-from nfref.runtime.checks import as_tuple, plural
+from nfref.runtime.checks import as_tuple, check_finite_rows, plural
 from nfref.transformers.affine import affine_forward, affine_inverse
 from nfref.transformers.transformer import over_rows
 
@@ -140,7 +140,7 @@ class Standardise(AffineFlow):
     @classmethod
     def of(cls, x: Array) -> "Standardise":
         """Return the standardisation that gives the columns of ``x`` mean 0 and variance 1."""
-        x = np.asarray(x, dtype=np.float64)
+        x = check_finite_rows("x", np.asarray(x, dtype=np.float64))
         std = np.std(x, axis=0)
         constant = [str(column) for column in np.flatnonzero(std == 0)]
         if constant:

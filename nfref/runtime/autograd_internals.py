@@ -23,6 +23,7 @@ __all__ = [
     "notrace_primitive",
     "parts",
     "primitive",
+    "traces_of",
     "vspace",
 ]
 
@@ -104,6 +105,16 @@ def _add_boxes(values, found):
             _add_boxes(value.values(), found)
         elif isinstance(value, (list, tuple)):
             _add_boxes(value, found)
+
+
+def traces_of(*values: Any) -> int:
+    """Return how many traces hold values or the arrays of structures: the order of a derivative."""
+    found = set()
+    for value in boxes(*values):
+        while isinstance(value, Box):
+            found.add(value._trace)
+            value = value._value
+    return len(found)
 
 
 # Trials -------------------------------------------------------------------------------------

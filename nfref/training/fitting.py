@@ -14,6 +14,7 @@ from nfref.flows.data_dependent import adapt, in_training
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import BLOCK, in_blocks
 from nfref.runtime.checks import check_count, check_positive, check_rng, require
 from nfref.runtime.configuration import Checked, Configuration
@@ -348,7 +349,9 @@ class _Run:
             loss, gradient = loss_and_gradient(self.training, self.unflatten, now.vector, *batch)
         else:
             loss, gradient = value_and_gradient(
-                lambda tree: objective(self.training, tree, batch.x, batch.context, self.rng),
+                lambda tree: _as_loss(
+                    objective(self.training, tree, batch.x, batch.context, self.rng)
+                ),
                 self.unflatten,
                 now.vector,
             )
@@ -506,6 +509,19 @@ class FitState(Configuration):
             and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
             "history: expected numbers that fit each other, got others",
         )
+
+
+def _as_loss(value):
+    """Return the value of an objective; autograd's own errors do not name the objective."""
+    number = getval(value)
+    if not isinstance(number, (float, np.floating, np.ndarray)):
+        raise TypeError(
+            "objective: expected a number that autograd.numpy computes from params, "
+            f"got {type(number).__name__}"
+        )
+    if np.size(number) != 1:
+        raise ValueError(f"objective: expected one number, got shape {np.shape(number)}")
+    return value
 
 
 def _check_resume(state, vector, validated, rng):

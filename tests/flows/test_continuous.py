@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd import grad
 from scipy.linalg import expm
 
 import nfref
@@ -184,6 +186,18 @@ def test_an_empty_batch_needs_no_evaluation():
 def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         nfref.CNF(2, **wrong)
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "rk4", "gradient": "direct"}])
+def test_a_second_derivative_is_refused(options):
+    flow = nfref.CNF(2, (4,), **options)
+    params, rows = flow.init(np.random.default_rng(0)), np.ones((3, 2))
+
+    def total(x):
+        return anp.sum(flow.inverse(params, x)[0])
+
+    with pytest.raises(NotImplementedError, match="^a continuous flow has first derivatives only"):
+        grad(lambda x: anp.sum(grad(total)(x) ** 2))(rows)
 
 
 def test_probes_must_be_drawn_for_the_batch():

@@ -60,6 +60,32 @@ def test_paper_form():
         assert log_det[n] == pytest.approx(np.linalg.slogdet(hessian)[1], abs=1e-12)
 
 
+def test_second_and_third_derivatives_of_the_inverse():
+    """By rows, by parameters and by both, as the first derivatives change."""
+    flow = nfref.ConvexPotentialFlow(2, (5, 4), context_dim=1)
+    params, rows = drawn(flow, 5)
+    context, h = np.random.default_rng(6).standard_normal((7, 1)), 1e-5
+
+    def first(params, x):
+        z, log_det = flow.inverse(params, x, context)
+        return anp.sum(anp.sin(z)) + anp.sum(z**2) + anp.sum(anp.sin(log_det))
+
+    def second(params, x):
+        return anp.sum(grad(first, 1)(params, x) ** 2)
+
+    def third(params, x):
+        return anp.sum(grad(second, 1)(params, x) ** 2)
+
+    for function in (second, third):
+        change = function(params, rows + h) - function(params, rows - h)
+        assert np.sum(grad(function, 1)(params, rows)) == pytest.approx(change / (2 * h), rel=1e-7)
+    by_params = grad(second)(params, rows)
+    sizes = [trees.tree_map(lambda a, by=by: a + by, params) for by in (h, -h)]
+    change = second(sizes[0], rows) - second(sizes[1], rows)
+    total = sum(np.sum(part) for part in trees.leaves(by_params))
+    assert total == pytest.approx(change / (2 * h), rel=1e-7)
+
+
 @pytest.mark.parametrize("size", [0.3, 3.0, 30.0])
 def test_potential_is_strongly_convex_in_z_whatever_the_parameters(size):
     """No curvature is below a, and (z - y) . (x(z) - x(y)) >= a |z - y|^2, for every context."""

@@ -102,6 +102,10 @@ def test_a_bounded_density_integrates_to_one_in_the_units_of_the_data():
         (np.zeros((5, 2)), "x: columns 0 and 1 are constant"),
         (np.eye(5)[:, :2] * [1, 0], "x: column 1 is constant"),
         (np.eye(5)[:, :3], "in_units_of: flow has dim 2, x has 3 columns"),
+        (
+            np.array([[1, 2], [3, np.nan], [np.inf, 4]]),
+            "x: expected finite numbers, got 2 rows with NaN or infinity, the first is row 1",
+        ),
     ],
 )
 def test_columns_that_do_not_fit(x, message):

@@ -354,6 +354,11 @@ def leave(z):
     raise SystemExit(3)
 
 
+def clip(z):
+    np.minimum(z, 3, out=z)
+    return z.copy(), np.zeros(len(z))
+
+
 BAD = {
     "raises": (lambda z: 1 // 0, "answers_forward", "ZeroDivisionError"),
     "leaves": (leave, "answers_forward", "SystemExit"),
@@ -364,9 +369,21 @@ BAD = {
     "column": (lambda z: (z.copy(), 0 * z[:, :1]), "shapes_forward", "of shape (24, 1)"),
     "scalar": (lambda z: (z.copy(), 0.0), "shapes_forward", "of shape ()"),
     "single": (lambda z: (z.astype("f"), 0 * z[:, 0]), "dtypes_forward", "values float32"),
+    "writes": (clip, "input_unchanged_forward", "(counted from 0): 5.4049 became 3"),
     "hangs": (hang, "answers_far_forward", "ran out of time"),
     "random": (sometimes, "repeatable_forward", "then"),
 }
+
+
+def test_a_sum_over_the_batch_that_overflows_is_a_dependence_on_the_batch():
+    report = check_flow(
+        lambda z: (np.sinh(z), np.full(len(z), np.sum(np.log(np.cosh(z))))),
+        lambda x: (np.arcsinh(x), -0.5 * np.sum(np.log1p(x * x), axis=1)),
+        dim=3,
+        rng=rng(),
+    )
+    assert report["row_independence_forward"].failed
+    assert "log_det inf, then" in str(report).splitlines()[0]
 
 
 @pytest.mark.parametrize("name", BAD)

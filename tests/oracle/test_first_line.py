@@ -173,6 +173,10 @@ def test_normalised_does_not_blame_a_density_whose_sampler_is_wrong():
         *(
             pytest.param(words, normal(log_prob), marks=pytest.mark.thorough)
             for words, log_prob in (
+                (  # off by D/2 log 2 pi, nearly
+                    "log_prob is a logarithm to base 10",
+                    lambda x: stats.norm.logpdf(x).sum(1) / np.log(10),
+                ),
                 ("log_prob is the density, not its logarithm", lambda x: stats.norm.pdf(x).prod(1)),
                 ("log_prob is minus a log-density", lambda x: -stats.norm.logpdf(x).sum(1)),
                 ("column 0 is shifted by -", lambda x: stats.norm.logpdf(x - [2, 0, 0]).sum(1)),

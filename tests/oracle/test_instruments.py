@@ -6,6 +6,7 @@ from scipy import stats
 
 from nfref.oracle import check_density, check_flow, check_parameter_gradients
 from nfref.oracle.checks import normalisation
+from nfref.oracle.checks.sampler import independent
 from nfref.oracle.instruments.guarded_calls import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
 from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
@@ -369,3 +370,16 @@ def test_what_explains_a_failure_is_looked_for_within_one_allowance():
     with pytest.raises(TimedOut):
         normalisation.mistaken("sample_follows", whole, row, mass)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "arrange, words",
+    [
+        (lambda x: np.sort(x, axis=0), "of the sample 1 before it"),
+        (lambda x: np.concatenate([x, -x]), "of the sample 2000 before it"),
+        (lambda x: np.tile(x[:100], (40, 1)), "samples repeat every 100"),
+    ],
+)
+def test_samples_that_depend_on_others_are_said_to_repeat_only_if_they_do(arrange, words):
+    x = arrange(np.random.default_rng(0).standard_normal((2000, 2)))
+    assert words in independent("sample_independent", x).where

@@ -88,6 +88,20 @@ def test_training_loss_counts_every_row_once():
     assert np.isclose(result.history["train"][0], -np.mean(density.log_prob(params, x)))
 
 
+@pytest.mark.parametrize(
+    "objective, words",
+    [
+        (lambda density, params, *_: density.log_prob(params, rows(9)), "one number, got shape"),
+        (lambda *_: None, "a number that autograd.numpy computes from params, got NoneType"),
+        (lambda density, params, *_: (anp.sum(params["flow"]["shift"]), 0), "got tuple"),
+    ],
+)
+def test_an_objective_that_is_no_number(objective, words):
+    density, params = normal()
+    with pytest.raises((ValueError, TypeError), match=f"^objective: expected .*{words}"):
+        fit(density, params, rows(), objective=objective, epochs=1)
+
+
 def test_a_fraction_holds_out_rows_that_training_never_sees():
     density, params = normal()
     x = np.full((50, 2), 1.0)

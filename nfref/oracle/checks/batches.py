@@ -52,7 +52,7 @@ def agree(
         at = show(measured.probes.rows[index[k]])
         return f"the same row got another answer {how}: {subject} at {at}: {', then '.join(parts)}"
 
-    return unchanged(name, old, new, allowed[index], why, describe)
+    return unchanged(name, old, new, allowed[index], why, describe, measured.probes.bulk[index])
 
 
 def shown(answer: Array, with_log_det: bool) -> str:
@@ -63,11 +63,24 @@ def shown(answer: Array, with_log_det: bool) -> str:
 
 
 def unchanged(
-    name: str, old: Array, new: Array, allowed: Array, why: str, describe: Callable[..., str]
+    name: str,
+    old: Array,
+    new: Array,
+    allowed: Array,
+    why: str,
+    describe: Callable[..., str],
+    bulk: Array | bool = False,
 ) -> Row:
-    """Return the verdict on (P, K) answers that must equal the ``old`` ones where finite."""
-    error = np.where((new == old) | ~np.isfinite(old), 0.0, np.abs(new - old))
-    return verdict(name, error, np.where(np.isfinite(allowed), allowed, np.inf), why, describe)
+    """Return the verdict on (P, K) answers that must equal the ``old`` ones where finite.
+
+    In the ``bulk``, (P,) bool, an answer that was not finite must not become finite either. Far out
+    it may: there rounding decides whether a number overflows.
+    """
+    freed = np.isfinite(new) & ~np.isfinite(old) & np.reshape(bulk, (-1, 1))
+    same = (new == old) | ~np.isfinite(old) & ~freed
+    error = np.where(same, 0.0, np.abs(new - old))
+    allowed = np.where(np.isfinite(allowed), allowed, np.inf)
+    return verdict(name, error, np.where(freed, 0.0, allowed), why, describe)
 
 
 def or_state(row: Row, measured: Measurement) -> Row:

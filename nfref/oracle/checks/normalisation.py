@@ -141,21 +141,25 @@ MISTAKES = {
 
 
 def mistaken(name: str, whole: Whole, row: Row, mass: Row) -> Row:
-    """Return a failed row, with a hint if one of MISTAKES explains the integral."""
-    if mass.verdict == PASS or mass.hint:
-        return replace(row, hint=mass.hint)
+    """Return a failed row, with a hint if one of MISTAKES explains the integral.
+
+    Otherwise the hint is that of the ``mass``. A constant there may be a coincidence: it alone
+    does not make samples and log_prob disagree.
+    """
+    if mass.verdict == PASS:
+        return row
     for words, undone in MISTAKES.items():
 
         def log_prob(x, undone=undone):
             return undone(whole.log_prob(x), x.shape[1])
 
         try:  # a call that is out of time ends them all
-            mass = normalised(name, replace(whole, log_prob=log_prob))
+            found = normalised(name, replace(whole, log_prob=log_prob))
         except NO_MASS:
             continue
-        if mass.verdict == PASS and (mass.tolerance or 0.0) < SURE:
+        if found.verdict == PASS and (found.tolerance or 0.0) < SURE:
             return replace(row, hint=f"log_prob is {words}")
-    return row
+    return replace(row, hint=mass.hint)
 
 
 ROUNDS, FEWEST = 4, 400  # of adaptive sampling; effective rows of the last

@@ -193,6 +193,15 @@ def may_be_called_from_two_threads() -> bool:
         return True
 
 
+def _change(old, new):
+    """Say where an array (N, C) was written into first, by its bits."""
+    bits = f"u{old.itemsize}"
+    changed = np.flatnonzero(old.ravel().view(bits) != new.ravel().view(bits))
+    row, column = np.unravel_index(changed[0], old.shape)
+    before, after = old.flat[changed[0]], new.flat[changed[0]]
+    return f"row {row}, column {column} (counted from 0): {before:.6g} became {after:.6g}"
+
+
 def columns(values: Array, log_det: Any) -> Array:
     """Return values, and log_det if there is one, side by side as (N, K)."""
     parts = [values if values.ndim == 2 else values[:, None]]
@@ -251,8 +260,7 @@ class Subject:
         self.rows += len(rows)
         for name, old, new in zip(("its input", "the context"), before, arguments):
             if old.tobytes() != new.tobytes():
-                became = f"{show(old.ravel())} became {show(new.ravel())}"
-                self.changed_inputs.append(f"{self.name} wrote into {name}: {became}")
+                self.changed_inputs.append(f"{self.name} wrote into {name}: {_change(old, new)}")
         return answer
 
     def __call__(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
