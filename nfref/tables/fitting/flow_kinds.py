@@ -24,22 +24,20 @@ from nfref.runtime.memory_limit import address_space
 LAYERS, MORE_LAYERS_FROM = 3, (1250, 1750)
 # Units follow the square root of the rows, in multiples that fill the registers of a kernel.
 UNITS, MULTIPLE, LEAST_WIDTH, MOST_WIDTH = 1.6, 16, 32, 128
-# A spline maps [-b, b] onto itself, so a normal base loses the probability that it has beyond b: of
-# 4, 6e-5. Bounds as near as the values cost 0.8 and 0.36 nats (2,000 and 15,000 rows) on a table of
-# 16 columns, four of which lie within 2 units. Farther bounds cost as well: CCPP, within 3.4 units,
-# lost 0.17 and 0.24 nats to a bound of 8.
-NEAREST = 4.0
-# Rows below which the columns of a spline share the largest bound, and their most bins. With 150
-# rows four bins gained 0.03 nats over eight.
-FEW, BINS_OF_FEW = 1000, 8
+# Rows below which the columns of a spline share the largest bound, at least NEAREST_OF_FEW robust
+# units; and their most bins. On CCPP, within 3.4 units, a flow of bound 8 lost 0.17 and 0.24 nats
+# against bound 4. With 150 rows four bins gained 0.03 nats over eight.
+FEW, NEAREST_OF_FEW, BINS_OF_FEW = 1000, 4.0, 8
 # More rows: each column has a bound of its own, so that more bins lie where its values are. On
 # tables of 2,250 x 7 and 1,557 x 11 that gained 0.6 and 2.5 nats over one bound for all and 16
 # bins, at 0.75 of the cost; on seven tables of 150 rows it lost up to 0.5.
 BINS = 12
-# With 15,000 rows more bins gained 0.3 nats on a table of rounded columns, and nothing on four
-# others, in 0.4 to 1.25 of the seconds.
-MORE_BINS, MORE_BINS_FROM = 16, 5000
 REACH = 1.2  # times the 99.9 % quantile of a column
+# A spline maps [-b, b] onto itself, so a normal base loses the probability that it has beyond b,
+# 0.3 % of 3. Bounds as near as the values lost 0.8 and 0.35 nats (2,000 and 15,000 rows) on a table
+# of 16 columns, four of which lie within 2 units. Bounds of 4 gained no more, and lost 0.3 nats on
+# a table of rounded columns.
+NEAREST = 3.0
 # Arrays as large as the parameters: these, their average, the best, two moments, the gradient, and
 # two temporary copies.
 COPIES = 8
@@ -97,12 +95,12 @@ class FlowKind:
         """
         if self.constructor is not NSF or "bound" in self.options:
             return self
-        bounds = np.maximum(REACH * np.quantile(np.abs(u), 0.999, axis=0), NEAREST)
+        reach = REACH * np.quantile(np.abs(u), 0.999, axis=0)
         if len(u) < FEW:
-            bound: Any = float(np.max(bounds))
-            bins = min(BINS_OF_FEW, math.ceil(BINS_OF_FEW * bound / (2 * NEAREST)))
+            bound: Any = max(NEAREST_OF_FEW, float(np.max(reach)))
+            bins = min(BINS_OF_FEW, math.ceil(BINS_OF_FEW * bound / (2 * NEAREST_OF_FEW)))
         else:
-            bound, bins = tuple(bounds.tolist()), BINS if len(u) < MORE_BINS_FROM else MORE_BINS
+            bound, bins = tuple(np.maximum(reach, NEAREST).tolist()), BINS
         return replace(self, options={**self.options, "bound": bound, "bins": bins})
 
     def made(self, rows: int, dim: int, context_dim: int, rng: Generator) -> Any:
