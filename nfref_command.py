@@ -40,9 +40,12 @@ def main() -> int:
         return 2
     if handler is not signal.default_int_handler:
         return _ended(run())
-    signal.signal(signal.SIGINT, handler)
     try:
+        signal.signal(signal.SIGINT, handler)
         return _ended(run())
+    except KeyboardInterrupt:  # just before or after the command itself handles it
+        print("nfref: interrupted", file=sys.stderr)
+        return 130
     finally:  # Python prints no traceback while it ends
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

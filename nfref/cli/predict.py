@@ -234,7 +234,7 @@ def fill(options: Filling) -> None:
         write_table(options.out, order, filled, options.spreadsheet)
     about = about_missing(names, cells)
     say(
-        f"{about}; each is one draw given the cells that are there"
+        f"{about}; each is one sample given the cells that are there"
         if about
         else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
     )

@@ -173,9 +173,7 @@ def check_writable(path: PathLike) -> None:
         except FileNotFoundError:
             kind = None
         except NotADirectoryError:
-            raise FileNotFoundError(
-                f"{path}: expected a folder to write into, got {folder}, which is none"
-            ) from None
+            raise FileNotFoundError(f"{path}: {folder} is not a folder") from None
     if kind is not None:
         if stat.S_ISDIR(kind.st_mode):
             raise IsADirectoryError(f"{path}: expected a file to write, got a folder")
@@ -186,9 +184,9 @@ def check_writable(path: PathLike) -> None:
         if is_special(target):
             return
     if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"{path}: expected a folder to write into, got {folder}, which is none"
-        )
+        if os.path.exists(folder):
+            raise FileNotFoundError(f"{path}: {folder} is not a folder")
+        raise FileNotFoundError(f"{path}: folder {folder} does not exist")
     try:
         descriptor, part = _locked_part(folder)
     except OSError as error:

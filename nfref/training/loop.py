@@ -7,6 +7,7 @@ import numpy as np
 from nfref.continuous.solve import SolverError
 from nfref.objectives.divergences import ImportanceEstimate
 from nfref.runtime.annotations import Any, Array, Iterator
+from nfref.runtime.checks import plural
 from nfref.training.adam import Adam
 
 
@@ -147,13 +148,14 @@ def message(
 ) -> str:
     """Return the reason why a fit ended, in one line for people."""
     kept = "the start" if best is None else f"{unit} {best}"
+    done = f"{completed} {plural(unit, completed)}"
     if best is None and stopped in ("epochs", "patience"):
         none = "none improved on the starting parameters, which are returned"
-        return f"{completed} {unit}s done; {none}"
+        return f"{done} done; {none}"
     return {
-        "epochs": f"all {completed} {unit}s done; parameters of {kept}",
+        "epochs": f"all {done} done; parameters of {kept}",
         "patience": f"nothing better in {patience} {unit}s; parameters of {kept}",
-        "time": f"no time left after {completed} {unit}s; parameters of {kept}",
+        "time": f"no time left after {done}; parameters of {kept}",
         "interrupted": f"interrupted in {unit} {completed}; parameters of {kept}",
         "non-finite": f"{cause} in {unit} {completed}; parameters of {kept}",
     }[stopped]

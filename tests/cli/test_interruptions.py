@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import nfref
+import nfref_command as command
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
 from tests.cli.commands import (
@@ -372,8 +373,8 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
     "arguments, message",
     [
         (("--out", "n" * 300), "n: File name too long"),
-        (("--out", "people.csv/m.npz"), "people.csv/m.npz: expected a folder to write into"),
-        (("--checkpoint", "no/c.npz"), "no/c.npz: expected a folder to write into"),
+        (("--out", "people.csv/m.npz"), "people.csv is not a folder"),
+        (("--checkpoint", "no/c.npz"), "no does not exist"),
         (("--out", "m.npz", "--checkpoint", "m.npz"), "--checkpoint: expected a file of its own"),
         (("--plot", "x.pgf"), "--plot: x.pgf: expected a file named .png"),
         (("--epochs=--",), "--epochs: expected a value, got '--'"),
@@ -454,6 +455,17 @@ def test_only_the_same_fit_goes_on(folder):
         assert done.stderr.count("\n") == 1
 
 
+def test_ctrl_c_before_the_command_handles_it(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["nfref", "datasets"])
+    monkeypatch.setattr("nfref.cli.main", lambda: signal.raise_signal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert command.main() == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "nfref: interrupted\n"
+
+
 def test_ctrl_c_while_python_imports(folder):
     home = os.path.dirname(os.path.dirname(nfref.__file__))
     for delay in (0.1, 0.2, 0.3, 0.5):
@@ -461,7 +473,7 @@ def test_ctrl_c_while_python_imports(folder):
             [
                 sys.executable,
                 "-c",
-                "print(1, flush=True); import sys, nfref_command as command; "
+                "import sys, nfref_command as command; print(1, flush=True); "
                 "sys.exit(command.main())",
                 "datasets",
             ],

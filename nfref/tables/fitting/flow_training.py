@@ -19,6 +19,7 @@ from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.batching import BLOCK
+from nfref.runtime.checks import plural
 from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.fitting.effort import training_seconds
 from nfref.tables.fitting.flow_kinds import FlowKind
@@ -221,7 +222,7 @@ class _Training:
         epochs, last = len(history["train"]), chosen.params
         if final is not None:
             more, last = len(final.history["train"]), final.params
-            message, epochs = f"{message}; then {more} epochs", epochs + more
+            message, epochs = f"{message}; then {more} {plural('epoch', more)}", epochs + more
             stopped = final.stopped if final.stopped == "interrupted" else stopped
             if self.fold.of == 1:
                 history = {name: values + final.history[name] for name, values in history.items()}
