@@ -150,7 +150,7 @@ OUT = ("--out", "kept.npz")
             "good.csv: column 'height': expected values strictly between 0 and 1, got 1.7125",
         ),
         (("fit", "good.csv", "--magic", *OUT), "unrecognized arguments: --magic"),
-        (("fit", "good.csv", "--out", "no/such/model.npz"), "no/such/model.npz: expected a folder"),
+        (("fit", "good.csv", "--out", "no/such/model.npz"), "no/such does not exist"),
         (("fit", "good.csv", "--out", "folder"), "folder: expected a file to write, got a folder"),
         (("fit", "good.csv", "--out", "good.csv"), "--out: expected a file of its own"),
         (
