@@ -45,7 +45,7 @@ def test_a_model_becomes_a_file(folder):
         (["model.npz", "--weights", "beside"], "--weights: expected --out FILE with 'beside'"),
         (["model.npz", "--to", "rust"], "--to: invalid choice: 'rust'"),
         (["no.npz"], "no.npz: expected a model file, found none there"),
-        (["model.npz", "--out", "no/density.py"], "no does not exist"),
+        (["model.npz", "--out", "no/density.py"], "no/density.py: folder "),
     ],
 )
 def test_what_cannot_be_written_is_one_line(folder, monkeypatch, capsys, arguments, message):
