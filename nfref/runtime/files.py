@@ -170,10 +170,8 @@ def check_writable(path: PathLike) -> None:
     with _named(path):
         try:
             kind = os.stat(target)  # this too finds a name that is too long
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             kind = None
-        except NotADirectoryError:
-            raise FileNotFoundError(f"{path}: {folder} is not a folder") from None
     if kind is not None:
         if stat.S_ISDIR(kind.st_mode):
             raise IsADirectoryError(f"{path}: expected a file to write, got a folder")

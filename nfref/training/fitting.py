@@ -426,6 +426,19 @@ def mean_log_prob(
     return float(np.average(log_prob.astype(np.float64), weights=weight))
 
 
+def _as_loss(value):
+    """Return the value of an objective; autograd's own errors do not name the objective."""
+    number = getval(value)
+    if not isinstance(number, (float, np.floating, np.ndarray)):
+        raise TypeError(
+            "objective: expected a number that autograd.numpy computes from params, "
+            f"got {type(number).__name__}"
+        )
+    if np.size(number) != 1:
+        raise ValueError(f"objective: expected one number, got shape {np.shape(number)}")
+    return value
+
+
 # Resuming -----------------------------------------------------------------------------------
 
 
@@ -509,19 +522,6 @@ class FitState(Configuration):
             and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
             "history: expected numbers that fit each other, got others",
         )
-
-
-def _as_loss(value):
-    """Return the value of an objective; autograd's own errors do not name the objective."""
-    number = getval(value)
-    if not isinstance(number, (float, np.floating, np.ndarray)):
-        raise TypeError(
-            "objective: expected a number that autograd.numpy computes from params, "
-            f"got {type(number).__name__}"
-        )
-    if np.size(number) != 1:
-        raise ValueError(f"objective: expected one number, got shape {np.shape(number)}")
-    return value
 
 
 def _check_resume(state, vector, validated, rng):
