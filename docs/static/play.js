@@ -685,7 +685,8 @@ const PLAYS = {
 
 // The page around them -------------------------------------------------------------------------
 
-const WIDE = [640, 400], NARROW = [400, 320], MARGIN = 34;     // letters of 14 units fit into both
+// Letters of 14 units fit into both sizes, and labels such as −4.6 beside an axis or below it.
+const WIDE = [640, 400], NARROW = [400, 320], BESIDE = 40, BELOW = 34;
 
 function svg(name, attributes, parent) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -697,8 +698,8 @@ function svg(name, attributes, parent) {
 // What draws in the units of its axes: from ``top``, ``tall`` of the height, and so across.
 function penOf(picture, [width, height]) {
   return { box([x0, x1], [y0, y1], across, up, top = 0, tall = 1, wide = 1, left = 0) {
-    const px = width * left + MARGIN, pw = width * wide - MARGIN - 8;
-    const py = height * top + 8, ph = height * tall - MARGIN - 8;
+    const px = width * left + BESIDE, pw = width * wide - BESIDE - 8;
+    const py = height * top + 8, ph = height * tall - BELOW - 8;
     const at = ([x, y]) => [px + pw * (x - x0) / (x1 - x0), py + ph * (y1 - y) / (y1 - y0)];
     const clip = `clip${Math.random().toString(36).slice(2)}`;
     svg("rect", { x: px, y: py, width: pw, height: ph }, svg("clipPath", { id: clip }, picture));

@@ -280,7 +280,7 @@ def _numbers(path, rows, columns, may_be_empty, commas):
         if may_be_empty:
             block = [(line, [_or_nan(cell) for cell in cells]) for line, cells in block]
         try:
-            texts = ["".join(cells) for _, cells in block]
+            texts = ("".join(cells) for _, cells in block)
             if any("_" in text or commas and "." in text for text in texts):
                 raise ValueError
             rows_of_cells = (_with_points(cells) if commas else cells for _, cells in block)
@@ -288,8 +288,9 @@ def _numbers(path, rows, columns, may_be_empty, commas):
             flat = np.fromiter(map(float, cells), np.float64, len(block) * len(columns))
         except ValueError:
             raise _bad_cell(path, columns, block, first, commas) from None
-        yield flat.reshape(len(block), len(columns))
         first += len(block)
+        del block, texts, rows_of_cells, cells  # text takes much memory, and the next block as much
+        yield flat.reshape(-1, len(columns))
     if not first:
         raise TableError(f"{path}: expected rows below the header, got none")
 
