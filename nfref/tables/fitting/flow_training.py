@@ -86,6 +86,11 @@ def first_parameters(kind: FlowKind, training: UnitRows, plan: Plan) -> FirstPar
     return FirstParameters(density, vector, unflatten, step)
 
 
+def steps_by_kernels(kind: FlowKind, start: FirstParameters) -> bool:
+    """Return whether kernels alone train a kind, many steps in one call."""
+    return kind.objective is None and threads_of_steps(*start) > 0
+
+
 def compile_ahead(fold: Fold, plan: Plan) -> bool:
     """Start to compile the kernels that flows need in this process, to train and to score.
 
@@ -97,10 +102,9 @@ def compile_ahead(fold: Fold, plan: Plan) -> bool:
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
         density, vector, unflatten, step = start = first_parameters(kind, fold.training, plan)
         # Many steps in one call have a kernel of their own for scores on the way.
-        in_one_call = kind.objective is None and threads_of_steps(*start)
         final = vector.astype(plan.dtype or "float64")
         wanted += [
-            (density, vector, unflatten, step, 0 if in_one_call else scored),
+            (density, vector, unflatten, step, 0 if steps_by_kernels(kind, start) else scored),
             (density, final, unflatten, 0, scored),
         ]
     return prepare(wanted)
