@@ -16,7 +16,7 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.runtime.interrupts import keeping
-from nfref.tables.densities.table_density import TableDensity, cell_average, check_given
+from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.effort import EFFORTS
@@ -358,7 +358,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         def scores(own):
             return missing_cells.log_marginal(self.density_, own, draws).log_prob
 
-        answer = [cell_average(self.density_, table, scores, found.log_prob, cells)]
+        answer = [self.density_.cells.average(table, scores, found.log_prob, cells)]
         if return_spread:
             whole = ~with_gaps(table)
             spread = np.full(len(whole), np.nan)

@@ -13,17 +13,13 @@ import numpy as np
 
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import Encoder, coded_columns, feature_count, places_of
 from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import mean_and_error
-from nfref.tables.densities.table_density import (
-    TableDensity,
-    coded_columns,
-    encoded,
-    places_of,
-    spread_rows,
-)
+from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.flow_search import FLOW_ROWS, find_pool
 from nfref.tables.fitting.flow_training import compile_ahead, density_of
 from nfref.tables.fitting.folds import (
@@ -247,7 +243,7 @@ def _encode(columns, table, weight, seed, given):
     counts = np.bincount(group, weight, len(places)).astype(np.float64)
     distinct = [values[places] for values in table]
     row, counts, spread = spread_rows(columns, distinct, counts, seed, given)
-    codes, u, log_slope = encoded(columns, spread, given)
+    codes, u, log_slope = Encoder(columns, given)(spread)
     centre, scale = None, None
     if codes.shape[1]:
         share = None if np.all(counts == 1) else counts
@@ -422,6 +418,4 @@ def compile_kernels(plan: Plan, columns: Sequence[Any], rows: int, given: Sequen
 
 def _dims_of_flows(columns, given):
     """Return how many columns flows have, and how many numbers are their context."""
-    context = coded_columns(columns, given)
-    width = sum(len(column.labels) if column.kind == "category" else 1 for column in context)
-    return len(places_of(columns, given)[1]), width
+    return len(places_of(columns, given)[1]), feature_count(coded_columns(columns, given))

@@ -58,9 +58,9 @@ import numpy as np
 from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.tables.densities import mixture
+from nfref.tables.densities.cells import spread_rows
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import log_pool, mean_and_error
-from nfref.tables.densities.table_density import spread_rows
 from nfref.tables.densities.wide import Wide
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
