@@ -42,6 +42,7 @@ from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.row_fingerprints import keys_of
 from nfref.tables.queries import missing_cells
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.outlier_measures import (
     FittedRows,
     Neighbours,
@@ -372,7 +373,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         """Return log p(x_j | x without x_j), (N, D)."""
         found = np.full((len(table[0]), len(table)), np.nan)
         whole = missing_cells.log_marginal(self.density_, table).log_prob
-        sampler = missing_cells.ConditionalSampler(self.density_)
+        sampler = ConditionalSampler(self.density_)
         for j, values in enumerate(table):
             here = np.flatnonzero(~is_missing(values))
             if self.columns_[j].name in self.density_.given or not len(here):

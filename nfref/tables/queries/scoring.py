@@ -18,14 +18,8 @@ from nfref.tables.densities.cells import POINTS
 from nfref.tables.densities.encoder import check_can_be_given
 from nfref.tables.densities.limited_sum import sample_where
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries.missing_cells import (
-    DRAWS,
-    ConditionalSampler,
-    Marginal,
-    impute,
-    log_marginal,
-    sample_given,
-)
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
 from nfref.tables.schema.columns import (
     ColumnError,
     Continuous,
