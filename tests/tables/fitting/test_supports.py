@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.tables.fitting.supports import choose_supports, natural_ends
+from nfref.tables.fitting.column_support import natural_ends
+from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import Continuous
 
