@@ -15,7 +15,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.cells import spread_rows
 from nfref.tables.densities.encoder import Encoder, coded_columns, feature_count, places_of
-from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
+from nfref.tables.densities.label_pool import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import mean_and_error
