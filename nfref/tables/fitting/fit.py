@@ -306,65 +306,53 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
     def enough():
         return plan.has_spent(0.5)
 
-    codes, kinds, counts, known = rows.codes, rows.kinds, rows.counts, rows.known
+    counts = rows.counts
     held_out = np.where(folds >= 0, counts, 0)
-    if is_of_a_label(kinds, known):
-        classes, scores = _fit_by_folds(codes, kinds, counts, folds, rng, known, log_labels, enough)
+    if is_of_a_label(rows.kinds, rows.known):
+        classes, scores = _fit_by_folds(rows, folds, log_labels, rng, enough)
         label_pool, log_prob = LabelPool.fit(
-            classes, scores, codes, kinds, counts, folds, rng, enough
+            classes, scores, rows.codes, rows.kinds, counts, folds, rng, enough
         )
         return _Discrete(label_pool, log_prob, held_out)
     copies = held_out_copies(rows.columns, counts, validation, seed)
     if copies is not None:
-        classes, log_prob = _fit_by_copies(codes, kinds, counts, copies, rng, known, enough)
-        return _Discrete(classes, log_prob, copies, True)
-    if len(known) == len(kinds):
+        classes = _fit_classes(rows, counts - copies, copies, rng, enough)
+        log_prob = classes.log_prob(rows.codes)
+        return _Discrete(classes.again(rows.codes, rows.kinds, counts), log_prob, copies, True)
+    if len(rows.known) == len(rows.kinds):
         return _Discrete(None, np.zeros(len(counts)), held_out)
-    score = LatentClasses.log_prob
-    found = _fit_by_folds(codes, kinds, counts, folds, rng, known, score, enough)
-    return _Discrete(*found, held_out)
+    return _Discrete(*_fit_by_folds(rows, folds, LatentClasses.log_prob, rng, enough), held_out)
 
 
-def _fit_by_copies(codes, kinds, counts, held, rng, known, enough):
-    """Return LatentClasses of all copies, and log P of rows under classes of those not held out."""
-    left = counts - held
-    training, others = left > 0, held > 0
-    chosen = LatentClasses.choose(
-        codes[training],
-        kinds,
-        codes[others],
-        rng,
-        left[training],
-        held[others],
-        given=known,
-        enough=enough,
-    )
-    return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
-
-
-def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob, enough):
+def _fit_by_folds(rows, folds, log_prob, rng, enough):
     """Return LatentClasses of all rows, and log P of held-out rows under classes of the others."""
     found, scores = [], []
     for k in range(np.max(folds) + 1):
-        held = folds == k
-        rest = ~held if len(codes) > 1 else held
-        found.append(
-            LatentClasses.choose(
-                codes[rest],
-                kinds,
-                codes[held],
-                rng,
-                counts[rest],
-                counts[held],
-                given=known,
-                enough=enough,
-            )
-        )
-        scores.append(log_prob(found[-1], codes[held]))
-    whole = np.zeros((len(codes), *scores[0].shape[1:]))
+        held = np.where(folds == k, rows.counts, 0)
+        left = rows.counts - held if len(folds) > 1 else held
+        found.append(_fit_classes(rows, left, held, rng, enough))
+        scores.append(log_prob(found[-1], rows.codes[folds == k]))
+    whole = np.zeros((len(folds), *scores[0].shape[1:]))
     for k, score in enumerate(scores):
         whole[folds == k] = score
-    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), whole
+    if len(found) == 1:
+        return found[0], whole
+    return found[0].again(rows.codes, rows.kinds, rows.counts), whole
+
+
+def _fit_classes(rows, left, held, rng, enough):
+    """Return LatentClasses of rows that ``left`` weighs, their number chosen by ``held`` ones."""
+    training, others = left > 0, held > 0
+    return LatentClasses.choose(
+        rows.codes[training],
+        rows.kinds,
+        rows.codes[others],
+        rng,
+        left[training],
+        held[others],
+        given=rows.known,
+        enough=enough,
+    )
 
 
 # Scores of the rows ------------------------------------------------------------------------
