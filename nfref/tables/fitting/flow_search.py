@@ -41,7 +41,7 @@ from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import DoneFlow, Plan, SearchState
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
-from nfref.training.fitting import FitState
+from nfref.training.fit_state import FitState
 from nfref.training.gradient import ONE_AT_A_TIME
 
 FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities

@@ -25,7 +25,7 @@ from nfref.tables.fitting.effort import training_seconds
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import DoneFlow, Plan
-from nfref.training.fitting import FitState
+from nfref.training.fit_state import FitState
 from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import prepare, threads_of_steps
 
