@@ -20,7 +20,7 @@ from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.effort import EFFORTS
-from nfref.tables.fitting.fit import compile_kernels
+from nfref.tables.fitting.first_flow import compile_kernels
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.plan import BUDGET, Plan
 from nfref.tables.fitting.progress import Progress

@@ -5,30 +5,27 @@ one label given other columns. Continuous columns, given the discrete ones, have
 densities and flows.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.cells import spread_rows
-from nfref.tables.densities.encoder import Encoder, coded_columns, feature_count, places_of
+from nfref.tables.densities.encoder import Encoder, coded_columns
 from nfref.tables.densities.label_pool import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.fitting.flow_search import FLOW_ROWS, find_pool
-from nfref.tables.fitting.flow_training import compile_ahead, density_of
+from nfref.tables.fitting.first_flow import parameters_of_a_flow
+from nfref.tables.fitting.flow_search import find_pool
 from nfref.tables.fitting.folds import (
     UnitRows,
     fold_numbers,
     folds_of_copies,
     group_fold_numbers,
     held_out_copies,
-    make_folds,
     occurrence_numbers,
     point_mass_rows,
 )
@@ -37,8 +34,6 @@ from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
 from nfref.tables.schema.columns import Continuous, as_numbers
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
-
-ROWS_TO_COMPILE_FOR = 20_000  # beyond, a few seconds sooner make no difference
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,7 @@ def fit_table(
     Fitted
     """
     if not plan.simple:
-        parameters_of_a_flow(plan, columns, len(table[0]), given)
+        parameters_of_a_flow(plan, columns, len(table[0]), given)  # refuses what cannot be made
     plan = plan.begun()
     rows = _encode(columns, table, as_counts(weight), seed, given)
     folds = _fold_of_each(rows, table, validation, plan)
@@ -368,42 +363,3 @@ def _out_of_fold(rows, log_prob, discrete):
     else:
         unseen = np.flatnonzero((number > 0)[rows.group])
     return OutOfFoldScores(unseen, (total / np.maximum(number, 1))[rows.group[unseen]])
-
-
-def parameters_of_a_flow(
-    plan: Plan, columns: Sequence[Any], rows: int, given: Sequence[str] = ()
-) -> int:
-    """Count the parameters of the first flow of a plan in all folds; 0 if it has no flow.
-
-    Raises
-    ------
-    ValueError
-        If the flow cannot be made for these columns, or a plan of flows alone has no column for
-        them.
-    """
-    dim, context_dim = _dims_of_flows(columns, given)
-    if plan.kinds and not dim and not plan.simple:
-        raise ValueError(
-            f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
-            "categories and counts alone"
-        )
-    if not (plan.kinds and dim):
-        return 0
-    rng: Generator = np.random.default_rng(0)
-    density = density_of(plan.kinds[0], rows, dim, context_dim, rng)
-    return trees.count(density.init(rng)) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)
-
-
-def compile_kernels(plan: Plan, columns: Sequence[Any], rows: int, given: Sequence[str]) -> None:
-    """Start to compile the kernels of a fit, if they are missing, before its rows are looked at."""
-    dim, context_dim = _dims_of_flows(columns, given)
-    if plan.kinds and dim and FLOW_ROWS <= rows <= ROWS_TO_COMPILE_FOR:
-        u, context = np.zeros((rows, dim)), np.zeros((rows, context_dim)) if context_dim else None
-        folds = make_folds(UnitRows(u, context), fold_numbers(rows, 0.1, plan))
-        with suppress(ValueError):  # the fit itself says so
-            compile_ahead(folds[0], plan)
-
-
-def _dims_of_flows(columns, given):
-    """Return how many columns flows have, and how many numbers are their context."""
-    return len(places_of(columns, given)[1]), feature_count(coded_columns(columns, given))
