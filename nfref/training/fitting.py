@@ -246,6 +246,14 @@ class _Run:
         Scores of each epoch.
     best : Best
         Replaced in one assignment, so that it is consistent after Ctrl-C.
+    training : Density
+        The density in training mode.
+    keeps_running : bool
+        Whether a layer updates its running statistics after every step.
+    keeps_whole : bool
+        Whether a layer evaluates with the statistics of all training rows.
+    has_twins : bool
+        Whether kernels may make the steps and the scores.
     """
 
     now: Progress
