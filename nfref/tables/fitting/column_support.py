@@ -49,9 +49,9 @@ class Chosen:
     tie : float
         Nats that a tie is worth.
     impossible : float
-        The share of the real column's density outside.
+        The share of the real column's samples outside.
     evident : bool
-        Whether the column alone speaks for its ends.
+        Whether the scores of the column alone suffice to choose the ends.
     soft : callable or None
         () -> the column with a soft lower end, and the nats a row that this gains. Few columns
         need them, and they take a fit.

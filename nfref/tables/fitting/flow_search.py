@@ -7,9 +7,9 @@ follows as long as it pays (:mod:`nfref.tables.fitting.effort`) and the budget l
 Each flow has orders and first parameters of its own. In several folds the flows of all folds are
 one candidate, their mean. A plan without simple densities has flows alone and one fold.
 
-Each training has one thread. Threads that have nothing to do, beside the simple densities and the
-last folds of a kind, begin the trainings that will probably be needed next. Others are trained
-instead if they turn out to pay better, so that the threads change nothing but the time.
+Each training has one thread. While simple densities are fitted, or the last folds of a kind are
+trained, idle threads begin the trainings that will probably be needed next. If others turn out to
+pay better, these are trained instead. So the threads change nothing but the time.
 
 Ctrl-C ends the search wherever it comes, and the candidates so far make the pool.
 """

@@ -1,11 +1,12 @@
 """Train one flow on one fold: its size, its batches, its early stopping, its last epochs.
 
 Training has two parts. The first keeps the learning rate and stops early, by the rows that the fold
-holds out. The second continues while the rate falls to zero. A flow that is one of several folds,
-whose mean counts, then sees all rows: the mean does not pay for what each flow learned of its own
-rows alone. A flow of one fold would, so it continues on its training rows. Both its best epoch and
-its last are kept, and the pool takes one of them (:func:`nfref.tables.fitting.candidates.weigh`).
-Flows of small tables gain from more epochs at a higher rate.
+holds out. The second continues while the rate falls to zero. With several folds it takes all rows:
+the pool takes the mean of the flows, and what each flow learned of its own rows alone costs the
+mean little. It would cost a flow of one fold more, so that continues on its training rows. Both its
+best epoch and its last are kept, and the pool takes one of them
+(:func:`nfref.tables.fitting.candidates.weigh`). Flows of small tables gain from more epochs at a
+higher rate.
 """
 
 import math
@@ -285,8 +286,9 @@ def epochs_of_second_part(
 ) -> int:
     """Return for how many epochs a flow continues, 0 if training broke off.
 
-    As many as led to its best, and up to ``more`` times as many besides: the fewer, the better it
-    knew its training rows than those held out. Fewer again if an epoch now has many more rows.
+    These are the epochs that led to its best, and up to ``more`` times as many besides. They are
+    fewer if training rows scored better than those held out, and fewer again if an epoch now has
+    many more rows.
     """
     best = chosen.best_epoch
     if best is None or chosen.stopped in ("interrupted", "non-finite"):
