@@ -20,7 +20,8 @@ from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
-from nfref.tables.fitting.fit import Fitted, compile_kernels, parameters_of_a_flow
+from nfref.tables.fitting.first_flow import compile_kernels, parameters_of_a_flow
+from nfref.tables.fitting.fit import Fitted
 from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress

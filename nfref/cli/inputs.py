@@ -16,7 +16,7 @@ from nfref.runtime.checks import plural
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
-from nfref.tables.queries.missing_cells import row_given
+from nfref.tables.queries.given_values import row_given
 from nfref.tables.queries.scoring import check_cells
 from nfref.tables.reading import WRITERS, check_suffix, write_table, writer
 

@@ -26,7 +26,9 @@ from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
-from nfref.tables.queries.missing_cells import ConditionalSampler, impute, row_given
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.given_values import row_given
+from nfref.tables.queries.missing_cells import impute
 from nfref.tables.queries.quantiles import label_probabilities, predictions
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.reading import as_stored, quoted_names, write_table, writer

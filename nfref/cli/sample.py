@@ -29,10 +29,11 @@ from nfref.cli.streams import note
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural
 from nfref.runtime.files import is_special
-from nfref.tables.densities.table_density import TableDensity, inside
+from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.flow_kinds import size_of
-from nfref.tables.queries.missing_cells import ConditionalSampler, impute
-from nfref.tables.queries.scoring import sample_rows, stacked
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.missing_cells import impute
+from nfref.tables.queries.scoring import inside, sample_rows, stacked
 from nfref.tables.reading import numbered_columns, writer
 
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note

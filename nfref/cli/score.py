@@ -18,7 +18,8 @@ from nfref.runtime.annotations import Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
-from nfref.tables.queries.missing_cells import ConditionalSampler, Marginal
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.missing_cells import Marginal
 from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of
 from nfref.tables.reading import batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME

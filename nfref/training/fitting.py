@@ -16,9 +16,10 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.batching import BLOCK, in_blocks
-from nfref.runtime.checks import check_count, check_positive, check_rng, require
-from nfref.runtime.configuration import Checked, Configuration
+from nfref.runtime.checks import check_count, check_positive, check_rng
+from nfref.runtime.configuration import Checked
 from nfref.training.adam import Adam, AdamState, decay_of, running_average
+from nfref.training.fit_state import FitState, check_resume
 from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
@@ -47,7 +48,7 @@ def fit(
     objective: Callable[..., Any] | None = None,
     progress: bool = True,
     callback: Callable[..., Any] | None = None,
-    resume: "FitState | None" = None,
+    resume: FitState | None = None,
     time_limit: float | None = None,
 ) -> FitResult:
     """Fit a density to rows of data, by maximum likelihood unless you give another objective.
@@ -156,7 +157,7 @@ def fit(
     adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
     run = _Run(density, params, rows, held_out, settings, adam, rng)
     if resume is not None:
-        _check_resume(resume, run.start, held_out is not None, rng)
+        check_resume(resume, run.start, held_out is not None, rng)
     if objective is None:
         scored = 0 if held_out is None else min(len(held_out.x), BLOCK)
         prepare([(density, run.start, run.unflatten, math.ceil(len(rows.x) / batches), scored)])
@@ -245,6 +246,14 @@ class _Run:
         Scores of each epoch.
     best : Best
         Replaced in one assignment, so that it is consistent after Ctrl-C.
+    training : Density
+        The density in training mode.
+    keeps_running : bool
+        Whether a layer updates its running statistics after every step.
+    keeps_whole : bool
+        Whether a layer evaluates with the statistics of all training rows.
+    has_twins : bool
+        Whether kernels may make the steps and the scores.
     """
 
     now: Progress
@@ -437,106 +446,3 @@ def _as_loss(value):
     if np.size(number) != 1:
         raise ValueError(f"objective: expected one number, got shape {np.shape(number)}")
     return value
-
-
-# Resuming -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FitState(Configuration):
-    """The state of a fit after an epoch, with all that resuming it to the same bits needs.
-
-    Attributes
-    ----------
-    vector, averaged : (P,) array
-        The parameters, and their running average, which is scored.
-    m, v : (P,) array
-        Adam's moments after ``steps`` steps.
-    steps : int
-    best : (P,) array
-        The best parameters so far, of epoch ``best_epoch`` (None: the start), with
-        ``best_score`` nats per row.
-    best_score : float
-    best_epoch : int or None
-    history : dict of list of float
-        As in :class:`FitResult`.
-    rng : dict
-        The state of the generator.
-    unflatten, evaluated : callable or None
-        Functions from a vector to parameters: the parameters themselves, and those for scoring,
-        with the statistics of the training set in batch norm that evaluates with them. None in a
-        state from a file.
-    """
-
-    vector: Array
-    averaged: Array
-    m: Array
-    v: Array
-    steps: int
-    best: Array
-    best_score: float
-    best_epoch: int | None
-    history: dict[str, list[float]]
-    rng: dict[str, Any]
-    unflatten: Any = None
-    evaluated: Any = None
-
-    @property
-    def epoch(self) -> int:
-        """The number of completed epochs."""
-        return len(self.history["train"])
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The current parameters, nested.
-
-        Batch norm that evaluates with the statistics of the training set has outdated ones here:
-        training does not use them.
-        """
-        return self.unflatten(self.vector)
-
-    @property
-    def best_params(self) -> dict[str, Any]:
-        """The best parameters so far, nested: the result of a fit that ended here.
-
-        If batch norm evaluates with the statistics of the training set, each access costs a pass
-        over the training rows.
-        """
-        return self.evaluated(self.best)
-
-    def _check(self):
-        vectors = (self.vector, self.averaged, self.m, self.v, self.best)
-        require(
-            len({(one.shape, one.dtype) for one in vectors}) == 1
-            and self.vector.ndim == 1
-            and self.vector.dtype.kind == "f",
-            "vector: expected vectors of one length and dtype, got others",
-        )
-        np.random.default_rng(0).bit_generator.state = self.rng
-        passed = [[float(value) for value in values] for values in self.history.values()]
-        require(
-            {"train"} <= set(self.history) <= {"train", "validation"}
-            and len({len(values) for values in passed}) == 1
-            and type(self.steps) is int
-            and not math.isnan(self.best_score)
-            and (self.best_epoch is None or 0 <= int(self.best_epoch) < len(passed[0])),
-            "history: expected numbers that fit each other, got others",
-        )
-
-
-def _check_resume(state, vector, validated, rng):
-    if not isinstance(state, FitState):
-        raise TypeError(f"resume: expected a FitState, got {type(state).__name__}")
-    if state.vector.shape != vector.shape or state.vector.dtype != vector.dtype:
-        raise ValueError(
-            f"resume: expected {vector.size} parameters in {vector.dtype}, "
-            f"got {state.vector.size} in {state.vector.dtype}"
-        )
-    if ("validation" in state.history) != validated:
-        raise ValueError("resume: expected validation rows exactly where the first fit had some")
-    kind = type(rng.bit_generator).__name__
-    if state.rng["bit_generator"] != kind:
-        raise ValueError(
-            f"rng: expected a generator of {state.rng['bit_generator']}, as in the "
-            f"first fit, got {kind}"
-        )

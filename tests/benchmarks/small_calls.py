@@ -18,7 +18,6 @@ from nfref.kernels.chain import execute
 from nfref.kernels.chain.primitives import programs
 from nfref.runtime.backends import threads
 from nfref.tables.densities.pool import FittedFlow
-from nfref.tables.densities.table_density import in_averaged_cells
 
 FLOWS = {
     "RealNVP D=8 8x(2x64)": nfref.RealNVP(8, 8, (64, 64)),
@@ -87,7 +86,7 @@ def stages_of_table():
         "score_samples": lambda: model.score_samples(row),
         "of a DataFrame": lambda: model.score_samples(frame),
         "encode": lambda: density.encode(table),
-        "cells": lambda: in_averaged_cells(density, table),
+        "cells": lambda: density.cells.averaged(table),
         "pool": lambda: pool.log_prob(u),
         f"{len(flows)} flows": lambda: [flow.log_prob(u) for flow in flows],
         "other members": lambda: [one.log_prob(u) for one in others],

@@ -13,6 +13,7 @@ from nfref.cli import main
 from nfref.cli.arguments import conditions
 from nfref.tables.files.model_file import load_model
 from nfref.tables.queries import missing_cells, quantiles
+from nfref.tables.queries.given_values import row_given
 from tests.cli.mixed import run
 
 COLUMNS = ("--column", "town=category", "--column", "income=positive")
@@ -255,7 +256,7 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
         "0.1,0.5",
     )
     model = load_model(name)
-    row = missing_cells.row_given(model.density, {"age": 40, "town": "Oslo"})
+    row = row_given(model.density, {"age": 40, "town": "Oslo"})
     expected = quantiles.predictions(model.density, row, "income", (0.1, 0.5), 10_000)[1][0]
     found = np.array([line.split() for line in output.splitlines()], float)
     np.testing.assert_allclose(found[:, 0], (0.1, 0.5))

@@ -27,6 +27,7 @@ from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.wide import student_log_prob
 
+CLASSES = (1, 2, 4, 8, 16)  # numbers of classes that are tried
 MOST_COMBINATIONS = 64  # most combinations of labels that have a class each
 STARTS = 5  # starts of EM, of which the likeliest is kept
 FEW_ROWS = 100  # distinct rows above which one start is enough
@@ -307,7 +308,6 @@ class LatentClasses(Configuration):
         rng: Generator,
         weight: Array | None = None,
         validation_weight: Array | None = None,
-        most: Sequence[int] = (1, 2, 4, 8, 16),
         given: Sequence[int] = (),
         enough: Callable[[], bool] = lambda: False,
     ) -> "LatentClasses":
@@ -325,7 +325,7 @@ class LatentClasses(Configuration):
             return np.average(model.log_prob(validation), weights=validation_weight)
 
         discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
-        for classes in most if codes.shape[1] > 1 else (1,):
+        for classes in CLASSES if codes.shape[1] > 1 else (1,):
             if best is not None and (classes * codes.shape[1] > len(codes) or enough()):
                 break
             # With few distinct rows EM stays near its start, so it has several.

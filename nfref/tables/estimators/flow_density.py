@@ -16,18 +16,18 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, PathLike, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.runtime.interrupts import keeping
-from nfref.tables.densities.table_density import TableDensity, cell_average, check_given
+from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.effort import EFFORTS
-from nfref.tables.fitting.fit import compile_kernels
+from nfref.tables.fitting.first_flow import compile_kernels
 from nfref.tables.fitting.flow_kinds import FLOWS
-from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import BUDGET, Plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.fitting.supports import choose_supports
+from nfref.tables.fitting.table_fit import TableFit
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
@@ -209,30 +209,28 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
-        options: dict[str, Any] = {
-            "weight": weight,
-            "validation": self.validation,
-            "given": check_given(self.given, names),
-            "progress": self._progress(),
-        }
+        given, limit = check_given(self.given, names), None
         columns = find_columns(
             names,
             table,
             supports,
-            given=options["given"],
+            given=given,
             whole=whole,
             warn=lambda text: warnings.warn(text, stacklevel=5),
             weight=weight,
         )
-        compile_kernels(plan, columns, len(table[0]), options["given"])
+        compile_kernels(plan, columns, len(table[0]), given)
         if self._chooses_supports:
             chosen = choose_supports(
-                columns, table, seed, asked=supports, given=options["given"], weight=weight
+                columns, table, seed, asked=supports, given=given, weight=weight
             )
-            columns, options["limit"] = chosen.columns, chosen.limit
+            columns, limit = chosen.columns, chosen.limit
             if self.verbose and chosen.notes:
                 print(f"supports: {', '.join(chosen.notes)}", file=sys.stderr)
-        found = self._found(columns, table, plan, seed, options)
+        progress = self._progress()
+        found = self._found(
+            TableFit(columns, table, plan, seed, weight, self.validation, progress, given, limit)
+        )
         self._keep(found.density)
         complete = np.flatnonzero(~with_gaps(table))
         if len(complete) <= KEPT_KEYS:
@@ -248,9 +246,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     _chooses_supports = True  # a subclass may keep columns real
 
-    def _found(self, columns, table, plan, seed, options):
-        """Fit the table; a subclass may do more."""
-        return fit_incomplete_table(columns, table, plan, seed, **options)
+    def _found(self, fit):
+        """Return the result of a TableFit; a subclass may do more."""
+        return fit.run()
 
     def _keep(self, density):
         self._info = {}
@@ -358,7 +356,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         def scores(own):
             return missing_cells.log_marginal(self.density_, own, draws).log_prob
 
-        answer = [cell_average(self.density_, table, scores, found.log_prob, cells)]
+        answer = [self.density_.cells.average(table, scores, found.log_prob, cells)]
         if return_spread:
             whole = ~with_gaps(table)
             spread = np.full(len(whole), np.nan)

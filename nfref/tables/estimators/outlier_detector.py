@@ -16,11 +16,8 @@ and the third:
 Each counts by how far it is below its median over the training rows, in units of the distance from
 the median to the lower quartile; a measure above its median counts as the median.
 
-A density that is fitted to outliers takes them for normal: a group of them is a component of a
-mixture. So the fit is *trimmed*, as robust covariances are (Rousseeuw 1984): first by nearness,
-then by nearness and a density of the rows that are left. The smallest components of its mixture,
-which together hold no more rows than the contamination, do not count: a tight group of outliers is
-one. Training rows are scored out of fold.
+The density is fitted to the rows that :mod:`nfref.tables.estimators.trimming` leaves. Training rows
+are scored out of fold.
 
 Flows are fitted only if you ask for them. They cost a multiple of the seconds: on KEEL's tables
 glass6 and cleveland-0_vs_4 twice as many, for areas under the curve of 0.98 and 0.94 in place of
@@ -36,12 +33,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array
-from nfref.tables.densities.mixture import GaussianMixture
-from nfref.tables.densities.pool import Regressed
 from nfref.tables.estimators.flow_density import FlowDensity
+from nfref.tables.estimators.trimming import kept_rows
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.row_fingerprints import keys_of
-from nfref.tables.queries import missing_cells
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.missing_cells import log_marginal
 from nfref.tables.queries.outlier_measures import (
     FittedRows,
     Neighbours,
@@ -58,10 +55,7 @@ from nfref.tables.schema.columns import is_missing, missing_cells_of, plain, wit
 from nfref.tables.schema.distinct_rows import as_counts
 
 CRITERIA = ("combined", "density", "typical", "conditional")
-TRIMMING_DRAWS = 200  # samples for rows with gaps
-TRIMMING_ROWS = 1000  # distinct rows that the trimming density is fitted to
 MARGIN_ROWS = 2000  # distinct values that densities of single columns are fitted to
-LEAST_ROWS = 30  # below 30 rows, or three a column, nothing is trimmed
 TYPICAL_ROWS = 200  # rows whose median is the typical surprise of a column
 
 
@@ -195,113 +189,17 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     _chooses_supports = False  # a value beyond the others is an outlier, not impossible
 
-    def _found(self, columns, table, plan, seed, options):
-        options = {**options, "weight": as_counts(options["weight"])}
-        kept = self._kept(columns, table, plan, seed, options)
-        self.n_trimmed_ = int(np.sum(~kept))
-        table, options = _some(table, kept), _weighed(options, kept)
-        found = super()._found(columns, table, plan, seed, options)
-        density, places, log_prob = found.density, found.unseen.places, found.unseen.log_prob
-        whole = ~with_gaps(_some(table, places))
-        places, log_prob = places[whole], log_prob[whole]
-        keys = keys_of(density, _some(table, places))
-        margins, log_margins = self._fit_margins(density, table, plan, seed, options)
-        tails = tails_of(density.columns, table, options["weight"], density.given)
-        neighbours = Neighbours.of(
-            density.columns, table, options["weight"], density.given, self.contamination
-        )
-        scored = density.columns, _some(table, places)
-        far = log_tails(scored[0], tails, scored[1])
-        near = neighbours.nearness(*scored, density.given)
-        measures = log_prob, log_prob - log_margins[places], far, near
-        weight = _weighed(options, places)["weight"]
-        # By content: neither the order of rows nor copies make a difference.
-        _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
-        some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
-        counts = np.bincount(copy, weight)[:TYPICAL_ROWS] if len(keys) else np.ones(len(some))
-        self._typical = None
-        fitted = FittedRows.of(keys, log_prob, log_margins[places])
-        usual = np.array([usual_of(measure, weight) for measure in measures])
-        examples = tuple(
-            tuple(map(plain, values))
-            if column.kind == "category"
-            else np.asarray(values, np.float64)
-            for column, values in zip(density.columns, _some(table, some))
-        )
-        self._measures = OutlierMeasures(
-            margins, tails, fitted, neighbours, usual, examples, counts.astype(np.float64)
-        )
-        return found
-
-    def _fit_margins(self, density, table, plan, seed, options):
-        """Return densities of single columns, and out-of-fold sum_j log p_j, (N,)."""
-        plan = self._simple(plan)
-        options = {**options, "given": (), "progress": None}
-        total = np.zeros(len(table[0]))
-        margins = []
-        for column, values in zip(density.columns, table):
-            found = None  # a column with a single value says nothing
-            part = some_distinct_rows((column,), [values], (), MARGIN_ROWS)
-            there = values[part][~is_missing(values[part])]
-            if column.name not in density.given and len(set(there.tolist())) > 1:
-                found = super()._found(
-                    (column,), [values[part]], plan, seed, _weighed(options, part)
-                )
-                scores = missing_cells.log_marginal(found.density, [values]).log_prob
-                scores[part[found.unseen.places]] = found.unseen.log_prob
-                total = total + scores
-            margins.append(found and found.density)
-        return tuple(margins), total
-
-    def _simple(self, plan):
-        """Return the plan without flows."""
+    def _found(self, fit):
+        fit = replace(fit, weight=as_counts(fit.weight))
         flow = "gaussian" if self.flow == "gaussian" else "mixture"
-        return replace(plan, flow=flow, members=0, simple=True)
-
-    def _kept(self, columns, table, plan, seed, options):
-        """Return which rows are left after trimming the least likely ones, (N,)."""
-        kept = np.ones(len(table[0]), bool)
-        share = self.trimming
-        if share is None:
-            share = min(2 * self.contamination, 0.5)
-        weight = options["weight"]
-        rows = len(kept) if weight is None else np.sum(weight)
-        if share == 0 or (1 - share) * rows < max(LEAST_ROWS, 3 * len(columns)):
-            return kept
-        plan, given = self._simple(plan), options["given"]
-        for part in (share / 2, share):
-            own, rows = _weighed(options, kept)["weight"], _some(table, kept)
-            neighbours = Neighbours.of(columns, rows, own, given, self.contamination)
-            measures = [neighbours.nearness(columns, table, given)]
-            if part == share:  # a density of all rows takes groups of outliers for normal
-                measures.append(self._out_of_fold(columns, table, kept, plan, seed, options))
-            scores = shortfall(measures, [usual_of(measure[kept], own) for measure in measures])
-            left = scores >= quantile_of_copies(scores, weight, part)
-            if all(len(set(values[left].tolist())) == 1 for values in table):
-                break  # one row says nothing
-            kept = left
-        return kept
-
-    def _out_of_fold(self, columns, table, kept, plan, seed, options):
-        """Return out-of-fold log-likelihoods of all rows, by densities of the kept rows."""
-        part = some_distinct_rows(columns, table, options["given"], TRIMMING_ROWS)
-        part = part[kept[part]]
-        found = super()._found(columns, _some(table, part), plan, seed, _weighed(options, part))
-        scores = np.empty(len(kept))
-        at = part[found.unseen.places]
-        scores[at] = found.unseen.log_prob
-        missing = np.ones(len(kept), bool)
-        missing[at] = False
-        if np.any(missing):
-            scores[missing] = missing_cells.log_marginal(
-                found.density, _some(table, missing), TRIMMING_DRAWS
-            ).log_prob
-        if found.density.pool is None:
-            return scores
-        large = replace(
-            found.density, pool=_of_large_components(found.density.pool, self.contamination)
-        )
-        return np.minimum(scores, missing_cells.log_marginal(large, table, TRIMMING_DRAWS).log_prob)
+        simple = replace(fit, plan=replace(fit.plan, flow=flow, members=0, simple=True))
+        share = min(2 * self.contamination, 0.5) if self.trimming is None else self.trimming
+        kept = kept_rows(simple, share, self.contamination)
+        self.n_trimmed_ = int(np.sum(~kept))
+        found = super()._found(fit.at(kept))
+        self._measures = _measures_of(found, simple.at(kept), self.contamination)
+        self._typical = None
+        return found
 
     # Scores ---------------------------------------------------------------------------------
 
@@ -371,8 +269,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     def _of_cells(self, table):
         """Return log p(x_j | x without x_j), (N, D)."""
         found = np.full((len(table[0]), len(table)), np.nan)
-        whole = missing_cells.log_marginal(self.density_, table).log_prob
-        sampler = missing_cells.ConditionalSampler(self.density_)
+        whole = log_marginal(self.density_, table).log_prob
+        sampler = ConditionalSampler(self.density_)
         for j, values in enumerate(table):
             here = np.flatnonzero(~is_missing(values))
             if self.columns_[j].name in self.density_.given or not len(here):
@@ -380,8 +278,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             rest = _some(table, here)
             rest[j] = missing_cells_of(self.columns_[j], len(here))
             found[here, j] = (
-                whole[here]
-                - missing_cells.log_marginal(self.density_, rest, sampler=sampler).log_prob
+                whole[here] - log_marginal(self.density_, rest, sampler=sampler).log_prob
             )
         return found
 
@@ -395,34 +292,63 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
 
-def _of_large_components(pool, share):
-    """Return the pool without the smallest components of its mixtures, up to a share of rows.
-
-    A group of outliers is a component, and its density is high.
-    """
-
-    def large(member):
-        if isinstance(member, Regressed):
-            return replace(member, density=large(member.density))
-        if not isinstance(member, GaussianMixture):
-            return member
-        order = np.argsort(member.log_weights)
-        kept = order[np.cumsum(np.exp(member.log_weights[order])) > share]
-        weights = member.log_weights[kept]
-        return replace(
-            member,
-            log_weights=weights - np.logaddexp.reduce(weights),
-            means=member.means[kept],
-            choleskys=member.choleskys[kept],
-        )
-
-    return replace(pool, members=tuple(map(large, pool.members)))
-
-
 def _some(table, places):
     return [values[places] for values in table]
 
 
-def _weighed(options, kept):
-    weight = options["weight"]
-    return {**options, "weight": None if weight is None else weight[kept]}
+# Measures of the training rows ------------------------------------------------------------
+
+
+def _measures_of(found, fit, share):
+    """Return the OutlierMeasures of a Fitted and of its rows, which are those of ``fit``."""
+    density, table, weight = found.density, fit.table, fit.weight
+    columns, given = density.columns, density.given
+    whole = ~with_gaps(_some(table, found.unseen.places))
+    places, log_prob = found.unseen.places[whole], found.unseen.log_prob[whole]
+    scored = _some(table, places)
+    keys = keys_of(density, scored)
+    margins, log_margins = _fit_margins(density, fit)
+    tails = tails_of(columns, table, weight, given)
+    neighbours = Neighbours.of(columns, table, weight, given, share)
+    measures = (
+        log_prob,
+        log_prob - log_margins[places],
+        log_tails(columns, tails, scored),
+        neighbours.nearness(columns, scored, given),
+    )
+    weight = None if weight is None else weight[places]
+    # By content: neither the order of rows nor copies make a difference.
+    _, first, copy = np.unique(keys, return_index=True, return_inverse=True)
+    some = (places[first] if len(keys) else np.arange(len(table[0])))[:TYPICAL_ROWS]
+    counts = np.bincount(copy, weight)[:TYPICAL_ROWS] if len(keys) else np.ones(len(some))
+    examples = tuple(
+        tuple(map(plain, values)) if column.kind == "category" else np.asarray(values, np.float64)
+        for column, values in zip(columns, _some(table, some))
+    )
+    return OutlierMeasures(
+        margins,
+        tails,
+        FittedRows.of(keys, log_prob, log_margins[places]),
+        neighbours,
+        np.array([usual_of(measure, weight) for measure in measures]),
+        examples,
+        counts.astype(np.float64),
+    )
+
+
+def _fit_margins(density, fit):
+    """Return densities of single columns, and out-of-fold sum_j log p_j, (N,)."""
+    total = np.zeros(len(fit.table[0]))
+    margins = []
+    for column, values in zip(density.columns, fit.table):
+        found = None  # a column with a single value says nothing
+        part = some_distinct_rows((column,), [values], (), MARGIN_ROWS)
+        there = values[part][~is_missing(values[part])]
+        if column.name not in density.given and len(set(there.tolist())) > 1:
+            alone = replace(fit, columns=(column,), table=[values], given=(), progress=None)
+            found = alone.at(part).run()
+            scores = log_marginal(found.density, [values]).log_prob
+            scores[part[found.unseen.places]] = found.unseen.log_prob
+            total = total + scores
+        margins.append(found and found.density)
+    return tuple(margins), total

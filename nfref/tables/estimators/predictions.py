@@ -7,7 +7,8 @@ from sklearn.utils.validation import check_is_fitted
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables.estimators.validation import EstimatorRows
-from nfref.tables.queries import missing_cells, quantiles
+from nfref.tables.queries import quantiles
+from nfref.tables.queries.given_values import check_known
 
 
 def _has_labels(estimator):
@@ -126,7 +127,7 @@ class Predictions(EstimatorRows):
         names = [column.name for column in self.columns_]
         if name is None:
             name = [name for name in names if name not in self.density_.given][-1]
-        missing_cells.check_known("column", [name], names)
+        check_known("column", [name], names)
         table = self._table(X, name)
         return self.columns_[names.index(name)], table
 

@@ -19,7 +19,8 @@ from nfref.runtime.annotations import Any, Callable, Sequence
 from nfref.runtime.checks import require
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
-from nfref.tables.densities.label_models import LabelNetwork, LabelPool, LabelTrees
+from nfref.tables.densities.label_models import LabelNetwork, LabelTrees
+from nfref.tables.densities.label_pool import LabelPool
 from nfref.tables.densities.latent_classes import (
     FREEDOM,
     LabelProbabilities,

@@ -49,8 +49,8 @@ class Candidate:
     last : Candidate or None
         The same flow after its last epoch, which the pool may take instead.
     gains : (N,) array or None
-        How many nats the mean of several members is expected to score above one of them, which
-        ``scores`` are of.
+        By how many nats the mean of several members is expected to beat a single one; ``scores``
+        are those of single ones.
     """
 
     name: str

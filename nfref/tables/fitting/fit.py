@@ -5,34 +5,27 @@ one label given other columns. Continuous columns, given the discrete ones, have
 densities and flows.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
-from nfref.tables.densities.label_models import LabelPool, is_of_a_label, log_labels
+from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import Encoder, coded_columns
+from nfref.tables.densities.label_pool import LabelPool, is_of_a_label, log_labels
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import mean_and_error
-from nfref.tables.densities.table_density import (
-    TableDensity,
-    coded_columns,
-    encoded,
-    places_of,
-    spread_rows,
-)
-from nfref.tables.fitting.flow_search import FLOW_ROWS, find_pool
-from nfref.tables.fitting.flow_training import compile_ahead, density_of
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.fitting.first_flow import parameters_of_a_flow
+from nfref.tables.fitting.flow_search import find_pool
 from nfref.tables.fitting.folds import (
     UnitRows,
     fold_numbers,
     folds_of_copies,
     group_fold_numbers,
     held_out_copies,
-    make_folds,
     occurrence_numbers,
     point_mass_rows,
 )
@@ -41,8 +34,6 @@ from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
 from nfref.tables.schema.columns import Continuous, as_numbers
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
-
-ROWS_TO_COMPILE_FOR = 20_000  # beyond, a few seconds sooner make no difference
 
 
 @dataclass(frozen=True)
@@ -146,7 +137,7 @@ def fit_table(
     Fitted
     """
     if not plan.simple:
-        parameters_of_a_flow(plan, columns, len(table[0]), given)
+        parameters_of_a_flow(plan, columns, len(table[0]), given)  # refuses what cannot be made
     plan = plan.begun()
     rows = _encode(columns, table, as_counts(weight), seed, given)
     folds = _fold_of_each(rows, table, validation, plan)
@@ -247,7 +238,7 @@ def _encode(columns, table, weight, seed, given):
     counts = np.bincount(group, weight, len(places)).astype(np.float64)
     distinct = [values[places] for values in table]
     row, counts, spread = spread_rows(columns, distinct, counts, seed, given)
-    codes, u, log_slope = encoded(columns, spread, given)
+    codes, u, log_slope = Encoder(columns, given)(spread)
     centre, scale = None, None
     if codes.shape[1]:
         share = None if np.all(counts == 1) else counts
@@ -310,65 +301,53 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
     def enough():
         return plan.has_spent(0.5)
 
-    codes, kinds, counts, known = rows.codes, rows.kinds, rows.counts, rows.known
+    counts = rows.counts
     held_out = np.where(folds >= 0, counts, 0)
-    if is_of_a_label(kinds, known):
-        classes, scores = _fit_by_folds(codes, kinds, counts, folds, rng, known, log_labels, enough)
+    if is_of_a_label(rows.kinds, rows.known):
+        classes, scores = _fit_by_folds(rows, folds, log_labels, rng, enough)
         label_pool, log_prob = LabelPool.fit(
-            classes, scores, codes, kinds, counts, folds, rng, enough
+            classes, scores, rows.codes, rows.kinds, counts, folds, rng, enough
         )
         return _Discrete(label_pool, log_prob, held_out)
     copies = held_out_copies(rows.columns, counts, validation, seed)
     if copies is not None:
-        classes, log_prob = _fit_by_copies(codes, kinds, counts, copies, rng, known, enough)
-        return _Discrete(classes, log_prob, copies, True)
-    if len(known) == len(kinds):
+        classes = _fit_classes(rows, counts - copies, copies, rng, enough)
+        log_prob = classes.log_prob(rows.codes)
+        return _Discrete(classes.again(rows.codes, rows.kinds, counts), log_prob, copies, True)
+    if len(rows.known) == len(rows.kinds):
         return _Discrete(None, np.zeros(len(counts)), held_out)
-    score = LatentClasses.log_prob
-    found = _fit_by_folds(codes, kinds, counts, folds, rng, known, score, enough)
-    return _Discrete(*found, held_out)
+    return _Discrete(*_fit_by_folds(rows, folds, LatentClasses.log_prob, rng, enough), held_out)
 
 
-def _fit_by_copies(codes, kinds, counts, held, rng, known, enough):
-    """Return LatentClasses of all copies, and log P of rows under classes of those not held out."""
-    left = counts - held
-    training, others = left > 0, held > 0
-    chosen = LatentClasses.choose(
-        codes[training],
-        kinds,
-        codes[others],
-        rng,
-        left[training],
-        held[others],
-        given=known,
-        enough=enough,
-    )
-    return chosen.again(codes, kinds, counts), chosen.log_prob(codes)
-
-
-def _fit_by_folds(codes, kinds, counts, folds, rng, known, log_prob, enough):
+def _fit_by_folds(rows, folds, log_prob, rng, enough):
     """Return LatentClasses of all rows, and log P of held-out rows under classes of the others."""
     found, scores = [], []
     for k in range(np.max(folds) + 1):
-        held = folds == k
-        rest = ~held if len(codes) > 1 else held
-        found.append(
-            LatentClasses.choose(
-                codes[rest],
-                kinds,
-                codes[held],
-                rng,
-                counts[rest],
-                counts[held],
-                given=known,
-                enough=enough,
-            )
-        )
-        scores.append(log_prob(found[-1], codes[held]))
-    whole = np.zeros((len(codes), *scores[0].shape[1:]))
+        held = np.where(folds == k, rows.counts, 0)
+        left = rows.counts - held if len(folds) > 1 else held
+        found.append(_fit_classes(rows, left, held, rng, enough))
+        scores.append(log_prob(found[-1], rows.codes[folds == k]))
+    whole = np.zeros((len(folds), *scores[0].shape[1:]))
     for k, score in enumerate(scores):
         whole[folds == k] = score
-    return found[0] if len(found) == 1 else found[0].again(codes, kinds, counts), whole
+    if len(found) == 1:
+        return found[0], whole
+    return found[0].again(rows.codes, rows.kinds, rows.counts), whole
+
+
+def _fit_classes(rows, left, held, rng, enough):
+    """Return LatentClasses of rows that ``left`` weighs, their number chosen by ``held`` ones."""
+    training, others = left > 0, held > 0
+    return LatentClasses.choose(
+        rows.codes[training],
+        rows.kinds,
+        rows.codes[others],
+        rng,
+        left[training],
+        held[others],
+        given=rows.known,
+        enough=enough,
+    )
 
 
 # Scores of the rows ------------------------------------------------------------------------
@@ -384,44 +363,3 @@ def _out_of_fold(rows, log_prob, discrete):
     else:
         unseen = np.flatnonzero((number > 0)[rows.group])
     return OutOfFoldScores(unseen, (total / np.maximum(number, 1))[rows.group[unseen]])
-
-
-def parameters_of_a_flow(
-    plan: Plan, columns: Sequence[Any], rows: int, given: Sequence[str] = ()
-) -> int:
-    """Count the parameters of the first flow of a plan in all folds; 0 if it has no flow.
-
-    Raises
-    ------
-    ValueError
-        If the flow cannot be made for these columns, or a plan of flows alone has no column for
-        them.
-    """
-    dim, context_dim = _dims_of_flows(columns, given)
-    if plan.kinds and not dim and not plan.simple:
-        raise ValueError(
-            f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
-            "categories and counts alone"
-        )
-    if not (plan.kinds and dim):
-        return 0
-    rng: Generator = np.random.default_rng(0)
-    density = density_of(plan.kinds[0], rows, dim, context_dim, rng)
-    return trees.count(density.init(rng)) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)
-
-
-def compile_kernels(plan: Plan, columns: Sequence[Any], rows: int, given: Sequence[str]) -> None:
-    """Start to compile the kernels of a fit, if they are missing, before its rows are looked at."""
-    dim, context_dim = _dims_of_flows(columns, given)
-    if plan.kinds and dim and FLOW_ROWS <= rows <= ROWS_TO_COMPILE_FOR:
-        u, context = np.zeros((rows, dim)), np.zeros((rows, context_dim)) if context_dim else None
-        folds = make_folds(UnitRows(u, context), fold_numbers(rows, 0.1, plan))
-        with suppress(ValueError):  # the fit itself says so
-            compile_ahead(folds[0], plan)
-
-
-def _dims_of_flows(columns, given):
-    """Return how many columns flows have, and how many numbers are their context."""
-    context = coded_columns(columns, given)
-    width = sum(len(column.labels) if column.kind == "category" else 1 for column in context)
-    return len(places_of(columns, given)[1]), width

@@ -7,48 +7,42 @@ follows as long as it pays (:mod:`nfref.tables.fitting.effort`) and the budget l
 Each flow has orders and first parameters of its own. In several folds the flows of all folds are
 one candidate, their mean. A plan without simple densities has flows alone and one fold.
 
-Each training has one thread. Threads that have nothing to do, beside the simple densities and the
-last folds of a kind, begin the trainings that will probably be needed next. Others are trained
-instead if they turn out to pay better, so that the threads change nothing but the time.
+Each training has one thread. While simple densities are fitted, or the last folds of a kind are
+trained, idle threads begin the trainings that will probably be needed next. If others turn out to
+pay better, these are trained instead. So the threads change nothing but the time.
 
 Ctrl-C ends the search wherever it comes, and the candidates so far make the pool.
 """
 
 import math
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator, Iterator, Sequence
+from nfref.runtime.annotations import Array, Generator, Iterator, Sequence
 from nfref.runtime.backends import threads
 from nfref.runtime.checks import plural
 from nfref.runtime.interrupts import insisted, interruptible
 from nfref.runtime.tasks import Tasks
 from nfref.tables.densities.pool import Pool
-from nfref.tables.fitting.candidates import (
-    Candidate,
-    held_out_scores,
-    pool_mean,
-    simple_candidates,
-    weigh,
-)
+from nfref.tables.fitting.candidates import Candidate, pool_mean, simple_candidates, weigh
 from nfref.tables.fitting.effort import EPOCHS, training_seconds
-from nfref.tables.fitting.flow_kinds import FlowKind
+from nfref.tables.fitting.flow_folds import FlowFolds
 from nfref.tables.fitting.flow_training import (
     FirstParameters,
     compile_ahead,
     first_parameters,
-    fitted_flows,
     interrupted_flow,
+    steps_by_kernels,
     train_flow,
 )
-from nfref.tables.fitting.folds import Fold, UnitRows, make_folds
+from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import DoneFlow, Plan, SearchState
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
-from nfref.training.fitting import FitState
-from nfref.training.gradient import ONE_AT_A_TIME, threads_of_steps
+from nfref.training.fit_state import FitState
+from nfref.training.gradient import ONE_AT_A_TIME
 
 FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities
 MOST_PROCESSES = 64
@@ -118,89 +112,9 @@ def find_pool(
 
 
 def _train_in_worker(*arguments):
-    """Train a flow in whatever process or thread this is called."""
+    """Train a flow in another process, or in a thread of joblib, one at a time in each process."""
     with ONE_AT_A_TIME:
         return train_flow(*arguments)
-
-
-@dataclass(eq=False)
-class _Trained:
-    """A kind of flow and its trainings so far, one a fold in the order of the folds.
-
-    Attributes
-    ----------
-    name : str
-    kind : FlowKind
-    seeds : list of numpy.random.SeedSequence
-        One a fold: a training runs the same wherever and whenever it runs.
-    done : list of DoneFlow
-    flows : list of pairs of FittedFlow
-        As held-out rows score each flow, and as it is in the end.
-    scores : (N,) array
-        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows.
-    last_scores : (N,) array or None
-        The same after the last epoch of the only fold, if its best epoch is another.
-    gains : (N,) array or None
-        See :class:`~nfref.tables.fitting.candidates.Candidate`.
-    """
-
-    name: str
-    kind: FlowKind
-    seeds: list[Any]
-    scores: Array
-    done: list[DoneFlow] = field(default_factory=list)
-    flows: list[Any] = field(default_factory=list)
-    last_scores: Array | None = None
-    gains: Array | None = None
-
-    def rng(self, k: int) -> Generator:
-        """Return a new generator of the training in fold k."""
-        return np.random.default_rng(self.seeds[k])
-
-    def score(self, folds: Sequence[Fold]) -> None:
-        """Score the held-out rows of the trainings that have no scores yet."""
-        for k in range(len(self.flows), len(self.done)):
-            fold, done = folds[k], self.done[k]
-            pair = fitted_flows(self.kind, fold.training, self.rng(k), done)
-            self.scores[fold.places] = held_out_scores(pair[0], fold.held_out)
-            if fold.of == 1 and not (done.final is None or np.array_equal(done.vector, done.final)):
-                self.last_scores = np.full_like(self.scores, np.nan)
-                self.last_scores[fold.places] = held_out_scores(pair[1], fold.held_out)
-            self.flows.append(pair)
-
-    def find_gains(self, folds: Sequence[Fold], rows: UnitRows) -> None:
-        """Estimate for each row what the mean of the flows gains over the one that scored it.
-
-        The estimate is what the mean of the others gains over them. These were trained on the row,
-        so they agree more than flows do about a new row, and the estimate is rather low.
-        """
-        if len(self.flows) < 3:
-            return
-        log_probs = np.stack([held_out_scores(best, rows) for best, _ in self.flows])
-        self.gains = np.zeros(len(rows))
-        for k, fold in enumerate(folds[: len(self.flows)]):
-            others = np.delete(log_probs[:, fold.places], k, axis=0)
-            single = np.mean(others, axis=0)
-            mean = np.logaddexp.reduce(others, axis=0) - math.log(len(others))
-            self.gains[fold.places] = np.where(np.isfinite(single), mean - single, 0.0)
-
-    def candidate(self) -> Candidate:
-        """Return the flows as one candidate."""
-        found = Candidate(
-            self.name,
-            tuple(final for _, final in self.flows),
-            self.scores,
-            sum(one.seconds for one in self.done),
-            _how_ended(self.done),
-            _mean_history([one.history for one in self.done]),
-            gains=self.gains,
-        )
-        if self.last_scores is None:
-            return found
-        last = replace(
-            found, scores=self.last_scores, message=f"{found.message}, the last of which counts"
-        )
-        return replace(found, members=(self.flows[0][0],), last=last)
 
 
 class _FlowSearch:
@@ -208,32 +122,43 @@ class _FlowSearch:
 
     Attributes
     ----------
-    trained : list of _Trained
+    trained : list of FlowFolds
         Kind after kind; Ctrl-C may leave the last one unfinished.
+    made : dict
+        (number, name) -> FlowFolds of these, and of kinds that may follow.
+    gains : list of float
+        How much each kind raised the held-out mean of the pool.
     dropped : list of CandidateResult
         Kinds that promised too little after their first folds.
+    state : FitState or None
+        The state of the first training that is not done.
+    left_out : int
+        How many trainings had no time left.
+    starts : dict
+        Name of a kind -> its FirstParameters.
+    by_kernels : dict
+        Name of a kind -> whether kernels alone train it.
+    known, known_kinds, current, first
+        To resume: trainings that are done, the names of their kinds, the state of the one that was
+        not done, and its kind and fold.
     """
 
     def __init__(self, rows, folds, plan, rng, progress):
         self.rows, self.folds, self.plan, self.progress = rows, folds, plan, progress
         self.seed, self.seeds = rng.bit_generator.seed_seq, []
-        resume = plan.resume
-        self.starts: dict[str, FirstParameters] = {}  # name of a kind -> see _start
-        self.by_kernels: dict[str, bool] = {}  # the same -> see _by_kernels
-        self.known = [] if resume is None else list(resume.done)
-        self.current = None if resume is None else resume.current
-        self.known_kinds = () if resume is None else resume.kinds
-        self.first: tuple | None = None  # the kind and fold of the training that continues there
-        self.trained: list[_Trained] = []
-        self.made: dict[
-            tuple, _Trained
-        ] = {}  # number and name -> those, and others that may follow
-        self.gains: list[float] = []  # what each kind raised the held-out mean of the pool by
+        self.trained: list[FlowFolds] = []
+        self.made: dict[tuple[int, str], FlowFolds] = {}
+        self.gains: list[float] = []
         self.dropped: list[CandidateResult] = []
+        self.state: FitState | None = None
+        self.left_out = 0
+        self.starts: dict[str, FirstParameters] = {}
+        self.by_kernels: dict[str, bool] = {}
+        before = plan.resume or SearchState((), None, 0.0)
+        self.known, self.known_kinds, self.current = list(before.done), before.kinds, before.current
+        self.first: tuple[FlowFolds, int] | None = None
         self.interrupted, self.stop = False, threading.Event()
         self.tasks = Tasks(self._train_fold, threads(), self.stop.set)
-        self.state: FitState | None = None  # of the first training that is not done
-        self.left_out = 0  # trainings for which no time was left
         self.kinds = self._in_order()
 
     @property
@@ -273,13 +198,13 @@ class _FlowSearch:
         return [last.candidate()] if last.done else []
 
     def _new(self, kind):
-        """Return the _Trained of a kind that is trained next."""
+        """Return the FlowFolds of a kind that is trained next."""
         name, number = kind.name, len(self.trained) + 1
         if (number, name) not in self.made:
             while len(self.seeds) < number:
                 self.seeds.append(self.seed.spawn(len(self.folds)))
             again = name in [one.name for one in self.trained]
-            self.made[number, name] = _Trained(
+            self.made[number, name] = FlowFolds(
                 f"{name} {number}" if again else name,
                 kind,
                 self.seeds[number - 1],
@@ -298,7 +223,7 @@ class _FlowSearch:
     def _in_order(self):
         """Return the first kinds in the order of training: cheap ones first if time is short.
 
-        The others may be cut or left out, and one complete flow says more than one that is cut.
+        The budget may cut the later ones, and a complete flow is worth more than one that is cut.
         """
         plan, kinds = self.plan, self.plan.kinds
         if not plan.limits.is_short(len(self.rows), plan.time_budget):
@@ -319,15 +244,13 @@ class _FlowSearch:
         if left:
             kind = next(filter(self._in_time, left), left[0])
         else:
-            kind = self.trained[max(range(len(first)), key=self._mean)].kind
-        if plan.members is None and not plan.limits.pays(
-            gains, self.rows.total, self._estimate(kind)
-        ):
-            return None
-        return kind
+            kind = max(self.trained[: len(first)], key=self._mean).kind
+        pays = plan.members is not None
+        pays = pays or plan.limits.pays(gains, self.rows.total, self._estimate(kind))
+        return kind if pays else None
 
     def _in_time(self, kind):
-        """Decide whether the time budget suffices for a good part of a kind."""
+        """Return whether the time budget suffices for a good part of a kind."""
         left = self.plan.seconds_left()
         if left is None or not (self.done or self.plan.simple):
             return True
@@ -337,13 +260,12 @@ class _FlowSearch:
         seconds = self._estimate(kind) * self._pace() / self._at_once(kind) if self.done else 0.0
         return left > GOOD_PART * seconds
 
-    def _mean(self, k):
-        """Return the held-out mean of kind k, -inf without scores."""
-        trained = self.trained[k]
+    def _mean(self, trained):
+        """Return the held-out mean of a kind, -inf without scores."""
         return trained.candidate().result(self.rows.weight).mean if trained.flows else -math.inf
 
     def _estimate(self, kind, folds=None):
-        """Estimate the seconds of one core for a kind, in all folds if not said otherwise."""
+        """Estimate the seconds of one core for a kind, by default in all folds."""
         training, parameters = self.folds[0].training, len(self._start(kind).vector)
         epochs = [done.epochs for done in self.done] or [min(self.plan.epochs, EPOCHS)]
         seconds = training_seconds(len(training), parameters, float(np.mean(epochs)))
@@ -356,7 +278,7 @@ class _FlowSearch:
         return sum(one.seconds for one in self.done) / max(work, 1e-9)
 
     def _promises(self, trained, found):
-        """Decide, after the first folds of a kind, whether the others pay."""
+        """Return whether the other folds of a kind pay, after its first ones."""
         scored = ~np.isnan(trained.scores)
         before, after = (
             pool_mean(some, self.rows.weight, scored)
@@ -411,11 +333,11 @@ class _FlowSearch:
         Threads that share the steps of one flow wait for each other.
         """
         if kind.name not in self.by_kernels:
-            here = kind.objective is None and threads_of_steps(*self._start(kind)) > 0
-            self.by_kernels[kind.name] = here
+            self.by_kernels[kind.name] = steps_by_kernels(kind, self._start(kind))
         return self.by_kernels[kind.name]
 
     def _train_here(self, trained, end):
+        """Train a kind in its folds before ``end``, on threads of this process."""
         first = len(trained.done)
         self.first = self.first or (trained, first)
         for k in range(first, end):
@@ -440,12 +362,13 @@ class _FlowSearch:
             self.tasks.begin(self._keys(self._new(kind)), idle=1)
 
     def _keys(self, trained, first=0):
+        """Return the keys of a kind's trainings, as :class:`Tasks` knows them, from a fold on."""
         return [(trained, k) for k in range(first, len(self.folds))]
 
     def _following(self, trained, k):
         """Return the trainings that probably follow that of fold k, the likeliest first.
 
-        Its kind may still be dropped, and what it gains, on which the next one depends, is unknown.
+        They are a guess: its kind may still be dropped, and its gain decides which kind is next.
         """
         if self.plan.jobs > 1 or not self._by_kernels(trained.kind):
             return []
@@ -472,6 +395,7 @@ class _FlowSearch:
         )
 
     def _train_in_processes(self, trained, end):
+        """Train a kind in its folds before ``end``, in other processes."""
         from joblib import Parallel, delayed
 
         first, left = len(trained.done), self.plan.seconds_left()
@@ -503,6 +427,7 @@ class _FlowSearch:
             )
 
     def _keep(self, current):
+        """Call the plan's callback with the state of the search."""
         if self.plan.callback is not None:
             kinds = tuple(one.kind.name for one in self.trained)
             self.plan.callback(
@@ -522,8 +447,8 @@ class _FlowSearch:
         whole = self.plan.seconds() + left * self._pace() / self._at_once(trained.kind)
         return whole if self.plan.time_budget is None else min(whole, self.plan.time_budget)
 
-    def how_cut(self):
-        """Say how many trainings the time budget stopped early or left out."""
+    def how_cut(self) -> str:
+        """Return how many trainings the time budget stopped early or left out, in words."""
         cut = sum(done.stopped == "time" for done in self.done)
         if not self.interrupted:
             cut += self.left_out
@@ -535,33 +460,4 @@ class _FlowSearch:
 
     def _say(self, trained, more=""):
         """Print the line of a candidate."""
-        mean = trained.candidate().result(self.rows.weight).mean
-        self.progress.candidate(trained.name, mean, _how_ended(trained.done) + more)
-
-
-def _how_ended(done):
-    """Say in a line how the trainings of one candidate ended."""
-    if len(done) == 1:
-        return done[0].message
-    epochs = [len(one.history["train"]) for one in done]
-    message = f"{len(done)} folds, {min(epochs)} to {max(epochs)} epochs"
-    for stopped, how in (
-        ("time", "stopped by the time budget"),
-        ("interrupted", "interrupted"),
-        ("non-finite", "stopped at a loss that is not finite"),
-    ):
-        count = sum(one.stopped == stopped for one in done)
-        message += f", {count} {how}" if count else ""
-    return message
-
-
-def _mean_history(histories):
-    """Return the mean of each epoch over the trainings that reached it."""
-    found = {}
-    for name in histories[0]:
-        curves = [history[name] for history in histories]
-        found[name] = [
-            float(np.mean([curve[k] for curve in curves if k < len(curve)]))
-            for k in range(max(map(len, curves)))
-        ]
-    return found
+        self.progress.candidate(trained.name, self._mean(trained), trained.message + more)

@@ -1,11 +1,12 @@
 """Train one flow on one fold: its size, its batches, its early stopping, its last epochs.
 
 Training has two parts. The first keeps the learning rate and stops early, by the rows that the fold
-holds out. The second continues while the rate falls to zero. A flow that is one of several folds,
-whose mean counts, then sees all rows: the mean does not pay for what each flow learned of its own
-rows alone. A flow of one fold would, so it continues on its training rows. Both its best epoch and
-its last are kept, and the pool takes one of them (:func:`nfref.tables.fitting.candidates.weigh`).
-Flows of small tables gain from more epochs at a higher rate.
+holds out. The second continues while the rate falls to zero. With several folds it takes all rows:
+the pool takes the mean of the flows, and what each flow learned of its own rows alone costs the
+mean little. It would cost a flow of one fold more, so that continues on its training rows. Both its
+best epoch and its last are kept, and the pool takes one of them
+(:func:`nfref.tables.fitting.candidates.weigh`). Flows of small tables gain from more epochs at a
+higher rate.
 """
 
 import math
@@ -25,7 +26,7 @@ from nfref.tables.fitting.effort import training_seconds
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import DoneFlow, Plan
-from nfref.training.fitting import FitState
+from nfref.training.fit_state import FitState
 from nfref.training.fitting import fit as fit_flow
 from nfref.training.gradient import prepare, threads_of_steps
 
@@ -86,6 +87,11 @@ def first_parameters(kind: FlowKind, training: UnitRows, plan: Plan) -> FirstPar
     return FirstParameters(density, vector, unflatten, step)
 
 
+def steps_by_kernels(kind: FlowKind, start: FirstParameters) -> bool:
+    """Return whether kernels alone train a kind, many steps in one call."""
+    return kind.objective is None and threads_of_steps(*start) > 0
+
+
 def compile_ahead(fold: Fold, plan: Plan) -> bool:
     """Start to compile the kernels that flows need in this process, to train and to score.
 
@@ -97,10 +103,9 @@ def compile_ahead(fold: Fold, plan: Plan) -> bool:
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
         density, vector, unflatten, step = start = first_parameters(kind, fold.training, plan)
         # Many steps in one call have a kernel of their own for scores on the way.
-        in_one_call = kind.objective is None and threads_of_steps(*start)
         final = vector.astype(plan.dtype or "float64")
         wanted += [
-            (density, vector, unflatten, step, 0 if in_one_call else scored),
+            (density, vector, unflatten, step, 0 if steps_by_kernels(kind, start) else scored),
             (density, final, unflatten, 0, scored),
         ]
     return prepare(wanted)
@@ -281,8 +286,9 @@ def epochs_of_second_part(
 ) -> int:
     """Return for how many epochs a flow continues, 0 if training broke off.
 
-    As many as led to its best, and up to ``more`` times as many besides: the fewer, the better it
-    knew its training rows than those held out. Fewer again if an epoch now has many more rows.
+    These are the epochs that led to its best, and up to ``more`` times as many besides. They are
+    fewer if training rows scored better than those held out, and fewer again if an epoch now has
+    many more rows.
     """
     best = chosen.best_epoch
     if best is None or chosen.stopped in ("interrupted", "non-finite"):

@@ -2,10 +2,10 @@
 
 Distinct rows stand in an order that their content decides, so a slice of them is a random part.
 Every copy of a row falls into the same part: a row that a density was fitted to looks likelier than
-it is. Two kinds of rows are exceptions, because their probability is what is wanted, and to hold
-out all their copies would ask how likely a row is that was never seen: rows of discrete columns
-alone, and rows that a tenth of the table repeats. Rows that are neighbours in a Markov chain are
-alike too, so the blocks of a chain are held out whole.
+it is. Two kinds of rows are exceptions: rows of discrete columns alone, and rows that a tenth of
+the table repeats. Their own probability is wanted, and with all copies held out it would be that of
+a row that was never seen. Rows that are neighbours in a Markov chain are alike too, so the blocks
+of a chain are held out whole.
 """
 
 from dataclasses import dataclass, replace

@@ -2,8 +2,8 @@
 
 Two steps alternate. Every missing cell is sampled given the other cells of its row, under the
 density so far (E, by one sample). Then the density is fitted to the filled rows (M). The error that
-is left shrinks in each round by about the share of missing cells, in a mixture by the share of
-missing cells where the component is. So the first rounds use a Gaussian, which forgets its start,
+is left shrinks in each round by about the share of missing cells; for a component of a mixture, by
+their share in its rows. So the first rounds use a Gaussian, which forgets its start,
 and the next ones mixtures; both are cheap. In the end the whole plan is fitted to the rows as they
 are filled then.
 
@@ -19,6 +19,7 @@ Source: Bishop 2006 (EM).
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -58,18 +59,9 @@ def fit_incomplete_table(
     ValueError
         If no row says anything about the columns that are not given; and as ``fit_table``.
     """
+    fit = partial(fit_table, columns, seed=seed, validation=validation, given=given)
     if not any(np.any(is_missing(values)) for values in table):
-        return fit_table(
-            columns,
-            table,
-            plan,
-            seed,
-            weight=weight,
-            validation=validation,
-            progress=progress,
-            given=given,
-            limit=limit,
-        )
+        return fit(table, plan, weight=weight, progress=progress, limit=limit)
     weight = as_counts(weight)
     effective = effective_rows(weight, len(table[0]))
     used = ~uninformative_rows([column.name for column in columns], table, given)
@@ -88,35 +80,13 @@ def fit_incomplete_table(
     filled = [_from_the_same(values, counts, rng) for values in table]
     plan, progress = plan.begun(), progress or Progress()
     progress.stage("values for empty cells")
-
-    def fit(kind, rows):
-        return fit_table(
-            columns,
-            [values[rows] for values in filled],
-            replace(plan, flow=kind, members=0, simple=True, folds=1),
-            seed,
-            weight=counts[rows],
-            validation=validation,
-            given=given,
-        )
-
-    found = _fill(filled, table, plan, fit, rng)
+    found = _fill(filled, table, counts, plan, fit, rng)
     if not came():
-        found = fit_table(
-            columns,
-            filled,
-            plan,
-            seed,
-            weight=counts,
-            validation=validation,
-            progress=progress,
-            given=given,
-            limit=limit,
-        )
+        found = fit(filled, plan, weight=counts, progress=progress, limit=limit)
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
-def _fill(filled, table, plan, fit, rng):
+def _fill(filled, table, counts, plan, fit, rng):
     """Fill the gaps in place, in rounds of a simple density; return the last one that was fitted.
 
     Ctrl-C after the first round keeps the round before.
@@ -126,7 +96,8 @@ def _fill(filled, table, plan, fit, rng):
     try:
         with interruptible():
             for k, kind in enumerate(kinds, 1):
-                found = fit(kind, few)
+                simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
+                found = fit([values[few] for values in filled], simple, weight=counts[few])
                 last = k == len(kinds) or plan.has_spent(SHARE_OF_BUDGET)
                 rows = slice(None) if last else few
                 drawn = impute(found.density, [values[rows] for values in table], rng)
@@ -143,10 +114,12 @@ def _fill(filled, table, plan, fit, rng):
 def uninformative_rows(
     names: Sequence[str], table: Sequence[Array], given: Sequence[str] = ()
 ) -> Array:
-    """Return rows that say nothing about the columns that are not given, (N,) of bool."""
+    """Return which rows say nothing about the columns that are not given, (N,)."""
     missing = dict(zip(names, map(is_missing, table)))
-    empty = np.all([gap for name, gap in missing.items() if name not in given], axis=0)
-    return empty | np.any([np.zeros(len(empty), bool), *(missing[name] for name in given)], axis=0)
+    found = np.all([gap for name, gap in missing.items() if name not in given], axis=0)
+    for name in given:
+        found = found | missing[name]
+    return found
 
 
 def _comparable(table):

@@ -10,7 +10,7 @@ from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.fitting.effort import EFFORTS, Effort
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
-from nfref.training.fitting import FitState
+from nfref.training.fit_state import FitState
 
 BUDGET = 600.0  # default seconds of a search
 # 1e-3 with a quarter of the rows in a step is as good, and takes twice as long

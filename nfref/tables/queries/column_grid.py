@@ -4,15 +4,15 @@ With u_O the known cells, t the column's coordinate and w_k the weights of a poo
 
     p(t | u_O) = sum_k w_k p_k(u_O, t) / int sum_k w_k p_k(u_O, s) ds
 
-Members in closed form are exact: their part q(t) is a mixture of normals and Student t whose
-weights, means and scales follow from u_O. The sum f(t) of the other members is evaluated at nodes
-of each row. Between nodes log f - log q is a cubic with tangents of parabolas, kept from
-overshooting. Where q is right the cubic is flat. Where q is wrong nodes are added, in the middle of
-those intervals that hold the largest mass of f times what a straight line through their neighbours
-misses, until the sum of these is below ``TOLERANCE`` or a row has had its turns. That sum, times
-the share of f, is the stated error, in probability. It cannot see a peak between two nodes that
-leaves no trace at them. The first nodes are quantiles of all members in closed form, so none of
-these knows such a peak either.
+Members in closed form are exact: their part q(t) follows from u_O
+(:mod:`nfref.tables.queries.column_components`). The sum f(t) of the other members is evaluated at
+nodes of each row. Between nodes log f - log q is a cubic with tangents of parabolas, kept from
+overshooting. Where q is right, the cubic is flat. Where q is wrong, nodes are added: in the middle
+of the intervals with the largest mass of f times what a straight line through their neighbours
+misses. This ends when the sum of these products is below ``TOLERANCE``, or after ``TURNS`` turns.
+That sum, times the share of f, is the stated error, in probability. It cannot see a peak between
+two nodes that leaves no trace at them. The first nodes are quantiles of all members in closed form,
+so none of these members has such a peak.
 
 Flows with one order in all layers that ends in this column have P(t | u_O) = Phi(z_t) exactly;
 without other flows, Newton's steps bring quantiles to it.
@@ -27,14 +27,13 @@ from nfref.runtime.annotations import Any, Array, Callable, Iterator
 from nfref.runtime.batching import context_of
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.pool import FittedFlow, Pool
-from nfref.tables.densities.wide import Wide
+from nfref.tables.queries.column_components import Components
 from nfref.tables.queries.marginals import (
     ClosedForm,
     comes_first,
     is_closed,
     leading_log_prob,
     leading_order,
-    others,
 )
 
 TOLERANCE = 0.012  # stated error of probabilities; most errors are a tenth of it
@@ -45,111 +44,12 @@ ROWS_AT_ONCE = 2048
 NARROW = 1e-4  # spacing of nodes below which single precision is too coarse
 LEVELS = np.array([1e-5, 1e-3, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1 - 1e-3, 1 - 1e-5])
 EVERYWHERE = np.array([-60.0, -12.0, -6.0, -3.5, -2.0, -0.7, 0.7, 2.0, 3.5, 6.0, 12.0, 60.0])
-STEPS = 26  # steps of bisection, which place nodes; most steps of Newton
+STEPS = 26  # most steps of Newton
 PLACED = 0.01  # weight of closed-form members from which they place nodes
 LEAST = -700.0  # log f - log q below its largest: no mass is left there
 CLOSEST = 1e-9  # smallest distance of nodes at the start
 RISE = 0.5  # nats by which a cubic may pass the highest node, about
 CAUTION = 0.2  # most that a cubic misses, as a share of what a straight line misses
-
-
-# The exact part ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Components:
-    """sum_k exp(l_nk) r((t - m_nk) / s_k) / s_k, r normal or wide: rows by components.
-
-    Parameters
-    ----------
-    log_weights, middle : (N, K) array
-        l, which need not sum to 1: their sum is the density of the known cells; and m.
-    scale : (K,) array
-    wide : tuple of Wide or None, length K
-        None for normals.
-    """
-
-    log_weights: np.ndarray
-    middle: np.ndarray
-    scale: np.ndarray
-    wide: tuple
-
-    @classmethod
-    def of(
-        cls,
-        closed: ClosedForm,
-        u: Array,
-        observed: Array,
-        column: int,
-        context: Array | None = None,
-    ) -> "Components":
-        """Return the components of ``column`` for rows u (N, D) with ``observed`` columns."""
-        place = len(observed) + int(np.searchsorted(others(observed, u.shape[1]), column))
-        middle, scale = [], []
-        for k, part in enumerate(closed.parts):
-            _, z, factor = closed._marginal(k, u, observed, context)
-            if factor is None:
-                middle.append(np.zeros(len(u)))
-                scale.append(1.0)
-            else:
-                seen = len(observed)
-                middle.append(part.mean[column] + z @ factor[place, :seen])
-                scale.append(np.sqrt(np.sum(factor[place, seen:] ** 2)))
-            if closed.slopes[k] is not None:
-                middle[-1] = middle[-1] + context @ closed.slopes[k][:, column]
-        return cls(
-            closed.log_joint(u, observed, context),
-            np.stack(middle, axis=1),
-            np.array(scale),
-            tuple(part if isinstance(part, Wide) else None for part in closed.parts),
-        )
-
-    @property
-    def log_total(self) -> Array:
-        """Return the log of the integral over t, (N,)."""
-        return np.logaddexp.reduce(self.log_weights, axis=1)
-
-    def at(self, rows: Any) -> "Components":
-        """Return some of the rows."""
-        return replace(self, log_weights=self.log_weights[rows], middle=self.middle[rows])
-
-    def log_density(self, t: Array) -> Array:
-        """Return log q(t) of t (N, G), (N, G)."""
-        parts = []
-        for k, wide in enumerate(self.wide):
-            z = (t - self.middle[:, k, None]) / self.scale[k]
-            shape = wide.log_column(z) if wide else -0.5 * (z**2 + LOG_TWO_PI)
-            parts.append(self.log_weights[:, k, None] - np.log(self.scale[k]) + shape)
-        return _logsumexp(parts)
-
-    def below(self, t: Array) -> Array:
-        """Return the share of the mass below t (N, G), (N, G)."""
-        from scipy.special import ndtr
-
-        shares = np.exp(self.log_weights - self.log_total[:, None])
-        total = np.zeros_like(t)
-        for k, wide in enumerate(self.wide):
-            z = (t - self.middle[:, k, None]) / self.scale[k]
-            total = total + shares[:, k, None] * (wide.below(z) if wide else ndtr(z))
-        return total
-
-    def quantiles(self, levels: Array) -> Array:
-        """Return t (N, L) of levels (L,), by bisection."""
-        reach = np.where([wide is None for wide in self.wide], 40.0, 1e4) * self.scale
-        low = np.repeat(np.min(self.middle - reach, axis=1)[:, None], len(levels), axis=1)
-        high = np.repeat(np.max(self.middle + reach, axis=1)[:, None], len(levels), axis=1)
-        for _ in range(STEPS):
-            middle = 0.5 * (low + high)
-            less = self.below(middle) < levels
-            low, high = np.where(less, middle, low), np.where(less, high, middle)
-        return 0.5 * (low + high)
-
-
-def _logsumexp(parts):
-    """Return log sum exp of a list of arrays of one shape, elementwise."""
-    largest = np.max(parts, axis=0)
-    largest = np.where(np.isfinite(largest), largest, 0.0)
-    return largest + np.log(sum(np.exp(part - largest) for part in parts))
 
 
 # Grids ------------------------------------------------------------------------------------
@@ -232,6 +132,17 @@ class Line:
         () -> ClosedForm near the pool, for a pool without members in closed form.
     single : bool
         Evaluate flows in single precision unless nodes are very close.
+
+    Attributes
+    ----------
+    closed : (list, array)
+        The members in closed form and their weights, which are q.
+    placing : (list, array)
+        The members in closed form that place the first nodes, and weights.
+    members, coarse : list
+        The other members, which are f; and those to evaluate at nodes that are not close.
+    log_weights : array
+        Of ``members``.
     """
 
     def __init__(self, pool: Pool, column: int, proposal: Any, single: bool = False) -> None:
@@ -282,6 +193,7 @@ class Line:
                 )
 
     def _some(self, places, u, context, observed, closed, placing, levels):
+        """Yield the grids of some rows, those with few nodes first."""
         q = Components.of(closed, u, observed, self.column, context)
         nodes = Components.of(placing, u, observed, self.column, context).quantiles(levels)
         if not self.members:

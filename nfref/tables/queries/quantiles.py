@@ -2,7 +2,7 @@
 
 If all other cells are known, or the pool has a closed form, the density is followed along the
 column (:mod:`nfref.tables.queries.column_grid`), and counts and labels are tried one by one. Other
-missing cells are sampled with weights (:mod:`nfref.tables.queries.missing_cells`).
+missing cells are sampled with weights (:mod:`nfref.tables.queries.conditional_sampler`).
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,10 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.conditional_sampler import ConditionalSampler, patterns_of, shares_of
+from nfref.tables.queries.given_values import check_known
 from nfref.tables.queries.marginals import Noise
-from nfref.tables.queries.missing_cells import (
-    DRAWS,
-    ConditionalSampler,
-    check_known,
-    log_marginal,
-    patterns_of,
-    shares_of,
-)
+from nfref.tables.queries.missing_cells import DRAWS, log_marginal
 from nfref.tables.schema.columns import Continuous
 
 NUMBERS = 512  # most numbers of a count that are tried
@@ -89,31 +84,31 @@ def _answers(density, table, name, draws, least=1.0):
     table = list(table)
     table[place] = np.full(len(table[0]), np.nan)
     sampler = ConditionalSampler(density)
-    codes, u, _, known = sampler.encode(table)
+    cells = sampler.encode(table)
     continuous = isinstance(column, Continuous)
     atoms = continuous and column.atoms
     at = density.places[continuous].index(place)
 
     def answers():
         drawn = []
-        for rows, pattern in patterns_of(known):
+        for rows, pattern in patterns_of(cells.known):
             if continuous:
                 done = False
-                for grid in sampler.along(at, rows, codes, u, pattern, True, least):
+                for grid in sampler.along(at, cells, rows, pattern, True, least):
                     done = True
                     yield grid
             else:
                 numbers = _numbers_to_try(density.discrete.parts[at])
                 done = np.sum(~pattern) == 1 and len(numbers) <= NUMBERS
                 if done:
-                    yield _tried(density, rows, codes[rows], u[rows], at, numbers)
+                    yield _tried(density, rows, cells.codes[rows], cells.u[rows], at, numbers)
             if not done:
                 drawn.append(rows)
         if not drawn:
             return
         rows = np.sort(np.concatenate(drawn))
-        noise = Noise.stratified(np.random.default_rng(0), draws, u.shape[1])
-        for block in sampler.blocks(codes[rows], u[rows], known[rows], draws, None, noise):
+        noise = Noise.stratified(np.random.default_rng(0), draws, cells.u.shape[1])
+        for block in sampler.blocks(cells.at(rows), draws, None, noise):
             values, shares = (block.u if continuous else block.codes)[:, :, at], block.shares()
             if atoms:
                 code = block.codes[:, :, density.places[0].index(place)]

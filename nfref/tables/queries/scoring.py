@@ -14,23 +14,20 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Iterator, Params, Sequence
 from nfref.runtime.backends import backend, chosen
 from nfref.runtime.batching import in_blocks
-from nfref.tables.densities.table_density import (
-    POINTS,
-    TableDensity,
-    cell_average,
-    check_can_be_given,
-    in_averaged_cells,
-    sample_within,
+from nfref.tables.densities.cells import POINTS
+from nfref.tables.densities.encoder import check_can_be_given
+from nfref.tables.densities.limited_sum import sample_where
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
+from nfref.tables.schema.columns import (
+    ColumnError,
+    Continuous,
+    compress_tails,
+    is_missing,
+    missing_cells_of,
+    with_gaps,
 )
-from nfref.tables.queries.missing_cells import (
-    DRAWS,
-    ConditionalSampler,
-    Marginal,
-    impute,
-    log_marginal,
-    sample_given,
-)
-from nfref.tables.schema.columns import ColumnError, is_missing, missing_cells_of, with_gaps
 
 # Multiplications that formulas do while Numba and the kernels are loaded from disk. That takes 0.3
 # s of the processor; formulas score 4,000 rows of a MAF in 0.2 s, 200 of wine's pool in 0.4 s.
@@ -81,7 +78,7 @@ def _work(density, params, x, cells):
     rows, flows = len(x), [params]
     if isinstance(density, TableDensity):
         table = list(x.T)
-        rows += POINTS * np.sum(in_averaged_cells(density, table, cells))
+        rows += POINTS * np.sum(density.cells.averaged(table, cells))
         rows += DRAWS * np.sum(with_gaps(table))
         pool = density.pool and density.pool.used
         flows = [pool.members[k].params for k in pool.flows] if pool else []
@@ -123,7 +120,7 @@ def marginal_of(
     def scores(table):
         return marginal_of(density, stacked(table), first, sampler, False).log_prob
 
-    average = cell_average(density, list(x.T), scores, found.log_prob, cells)
+    average = density.cells.average(list(x.T), scores, found.log_prob, cells)
     return replace(found, log_prob=average)
 
 
@@ -160,8 +157,8 @@ def sample_rows(
 ) -> Array:
     """Sample ``n`` rows of a density, strictly between the bounds of bounded columns.
 
-    ``given`` (name -> value) are known columns of a :class:`TableDensity`; for ``within`` see
-    :func:`nfref.tables.densities.table_density.sample_within`.
+    ``given`` (name -> value) are known columns of a :class:`TableDensity`. Rows that are not
+    :func:`inside` the range ``within`` are sampled again.
     """
     if isinstance(density, TableDensity):
         return stacked(sample_table(density, rng, n, given, within))
@@ -183,7 +180,29 @@ def sample_table(
 
     if within is None:
         return some(n)
-    return sample_within(some, n, density.columns, within, tuple(given or ()))
+    refusal = f"within: expected a range in which rows are drawn, got {within:g}"
+    return sample_where(
+        some, n, lambda rows: inside(density.columns, rows, within, tuple(given or ())), refusal
+    )
+
+
+def inside(
+    columns: Sequence[Any], rows: Sequence[Array], within: float, given: Sequence[str] = ()
+) -> Array:
+    """Return which rows are ``within`` robust standard deviations of the medians, (N,).
+
+    Columns whose support has both ends, and ``given`` ones, do not count.
+    """
+    good = np.ones(len(rows[0]), bool)
+    for column, values in zip(columns, rows):
+        if (
+            isinstance(column, Continuous)
+            and not np.isfinite(column.high - column.low)
+            and column.name not in given
+        ):
+            limit = compress_tails(np.asarray(within), column.tail)[0]
+            good &= np.abs(column.encode(np.asarray(values, float))[0]) <= limit
+    return good
 
 
 def sample_like(

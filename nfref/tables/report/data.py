@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.flows.composition import Invert
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
-from nfref.runtime.params import at_path
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import log_prob, sample_like, sample_rows, stacked
+from nfref.tables.report.layers import Layers, layers_of
 from nfref.tables.schema.columns import Continuous
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows
 
@@ -25,8 +24,6 @@ SAMPLES = 5000  # samples of the model
 ROWS = 20_000  # most rows of the data, evenly spaced
 WORST = 10
 BINS = 20
-POINTS = 400  # samples that are followed through the layers
-STAGES = 24  # most stages that are shown
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
@@ -82,40 +79,13 @@ class Worst:
 
 
 @dataclass(frozen=True)
-class Layers:
-    """Samples of the base on their way through a flow.
-
-    Attributes
-    ----------
-    name : str
-        Name of the flow.
-    columns : tuple of str
-    stages : tuple of str
-        The base, and each layer.
-    points : (S, N, D) array
-        After each stage.
-    quadrant : (N,) array of int
-        Quadrant of the base's first two columns, 0 to 3.
-    left_out : int
-        The number of layers that are not shown.
-    """
-
-    name: str
-    columns: tuple
-    stages: tuple
-    points: np.ndarray
-    quadrant: np.ndarray
-    left_out: int
-
-
-@dataclass(frozen=True)
 class Report:
     """All that a page shows.
 
     Attributes
     ----------
     rows, used : int
-        The number of rows of the data, and of those that are compared with samples.
+        How many rows the data has, and how many are compared with samples.
     names : tuple of str
         Names of all columns.
     given : tuple of str
@@ -199,69 +169,71 @@ def gather(
     Report
     """
     density, weight = model.density, as_counts(weight)
-    of_table = isinstance(density, TableDensity)
-    scores = np.asarray(log_prob(density, model.params, rows), np.float64)
-    if of_table:
+    scores = _scores(model, rows)
+    if isinstance(density, TableDensity):
         samples = stacked(sample_like(density, list(rows.T), rng, SAMPLES))
     else:
         samples = sample_rows(density, model.params, rng, SAMPLES)
-    sample_scores = np.asarray(log_prob(density, model.params, samples), np.float64)
-    own = np.arange(len(rows)) if tested is None else np.flatnonzero(tested)
-    of_own = None if weight is None else weight[own]
-    if of_own is None:
-        kept = own[np.linspace(0, len(own) - 1, min(len(own), ROWS)).astype(int)]
-    else:
-        count = max(1, min(int(effective_rows(of_own, len(own))), ROWS))
-        kept = own[np.sort(rng.choice(len(own), count, p=of_own / np.sum(of_own)))]
-    fitted = np.setdiff1d(np.arange(len(rows)), own)
-    fitted_mean = None
-    if tested is not None and len(fitted):
-        of_fitted = None if weight is None else weight[fitted]
-        fitted_mean = mean_and_error(scores[fitted], of_fitted)[0]
-    own_columns = density.columns if of_table else [None] * len(names)
-    kinds = ["real" if column is None else column.kind for column in own_columns]
-    coded = [
-        _numbers(kind, _wrapped(column, values), drawn)
-        for kind, column, values, drawn in zip(kinds, own_columns, rows.T, samples.T)
-    ]
-    ranks = [_ranks(data, samples, rng) for data, samples, _ in coded]
-    known = getattr(density, "given", ())
-    columns = tuple(
-        _column(name, kind, data[kept], samples, labels, u[kept], rng)
-        for name, kind, (data, samples, labels), u in zip(names, kinds, coded, ranks)
-        if name not in known
+    sample_scores = _scores(model, samples)
+    unseen = np.ones(len(rows), bool) if tested is None else tested
+    own = np.flatnonzero(unseen)
+    kept = _to_compare(own, weight, rng)
+    mean, error = _mean_and_error(scores, weight, unseen)
+    columns, extreme = _columns(density, names, rows, samples, kept, rng)
+    coverage, coverage_pvalue = covered(scores[kept], sample_scores)
+    candidates, curves = _training(model.info.get("fit"))
+    return Report(
+        rows=len(rows),
+        used=len(kept),
+        names=tuple(names),
+        given=_given(density),
+        columns=columns,
+        mean=mean,
+        error=error,
+        own=len(own),
+        fitted_mean=None if np.all(unseen) else _mean_and_error(scores, weight, ~unseen)[0],
+        log_prob=scores[kept],
+        sample_log_prob=sample_scores,
+        impossible=int(np.sum(~np.isfinite(scores))),
+        coverage=coverage,
+        coverage_pvalue=coverage_pvalue,
+        worst=_worst(scores, rows, extreme),
+        candidates=candidates,
+        curves=curves,
+        layers=layers_of(model, names, rng),
+        about=about,
     )
-    extreme = np.argmax(
-        [np.zeros(len(u)) if name in known else np.abs(u - 0.5) for name, u in zip(names, ranks)],
-        axis=0,
-    )
+
+
+def _scores(model, rows):
+    return np.asarray(log_prob(model.density, model.params, rows), np.float64)
+
+
+def _mean_and_error(scores, weight, some):
+    """Return the mean of some of the scores, and its standard error."""
+    return mean_and_error(scores[some], None if weight is None else weight[some])
+
+
+def _given(density):
+    """Return the names of the given columns."""
+    return getattr(density, "given", ())
+
+
+def _to_compare(own, weight, rng):
+    """Return at most ``ROWS`` of the places: evenly spaced, or sampled by their weights."""
+    if weight is None:
+        return own[np.linspace(0, len(own) - 1, min(len(own), ROWS)).astype(int)]
+    weight = weight[own]
+    count = max(1, min(int(effective_rows(weight, len(own))), ROWS))
+    return own[np.sort(rng.choice(len(own), count, p=weight / np.sum(weight)))]
+
+
+def _worst(scores, rows, extreme):
+    """Return the rows of the lowest scores."""
     order = np.argsort(np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:WORST]
-    worst = tuple(
+    return tuple(
         Worst(int(k) + 1, float(scores[k]), tuple(map(_text, rows[k])), int(extreme[k]))
         for k in order
-    )
-    fit = model.info.get("fit")
-    candidates, curves = _training(fit if isinstance(fit, dict) else {})
-    coverage, pvalue = covered(scores[kept], sample_scores)
-    return Report(
-        len(rows),
-        len(kept),
-        tuple(names),
-        known,
-        columns,
-        *mean_and_error(scores[own], of_own),
-        len(own),
-        fitted_mean,
-        scores[kept],
-        sample_scores,
-        int(np.sum(~np.isfinite(scores))),
-        coverage,
-        pvalue,
-        worst,
-        candidates,
-        curves,
-        _layers(model, names, rng),
-        about,
     )
 
 
@@ -281,6 +253,27 @@ def covered(scores: Array, sample_scores: Array) -> tuple[Array, float]:
 
 
 # Columns ----------------------------------------------------------------------------------
+
+
+def _columns(density, names, rows, samples, kept, rng):
+    """Return each Column that is not given, and the most extreme column of each row, (N,)."""
+    given = _given(density)
+    own = density.columns if isinstance(density, TableDensity) else [None] * len(names)
+    kinds = ["real" if column is None else column.kind for column in own]
+    coded = [
+        _numbers(kind, _wrapped(column, values), drawn)
+        for kind, column, values, drawn in zip(kinds, own, rows.T, samples.T)
+    ]
+    ranks = [_ranks(data, drawn, rng) for data, drawn, _ in coded]
+    columns = tuple(
+        _column(name, kind, data[kept], drawn, labels, u[kept], rng)
+        for name, kind, (data, drawn, labels), u in zip(names, kinds, coded, ranks)
+        if name not in given
+    )
+    apart = [
+        np.zeros(len(u)) if name in given else np.abs(u - 0.5) for name, u in zip(names, ranks)
+    ]
+    return columns, np.argmax(apart, axis=0)
 
 
 def _wrapped(column, values):
@@ -355,6 +348,7 @@ def _text(cell):
 
 def _training(fit):
     """Return (candidates, curves) from the notes of a fit, as far as they are well-formed."""
+    fit = fit if isinstance(fit, dict) else {}
     candidates = [
         one
         for one in _list(fit.get("candidates"))
@@ -386,51 +380,3 @@ def _list(value):
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-# Layers -----------------------------------------------------------------------------------
-
-
-def _layers(model, names, rng):
-    """Return the layers of the flow, or of the pool's flow with the largest weight, or None."""
-    density, params, context, name = model.density, model.params, None, ""
-    if isinstance(density, TableDensity):
-        table, pool = density, density.pool
-        if pool is None or not pool.flows:
-            return None
-        flows = pool.flows
-        best = max(flows, key=lambda k: pool.weights[k])
-        name = f"{pool.names[best]}, {pool.weights[best]:.3f} of the pool's weight"
-        density, params = pool.members[best].density, pool.members[best].params
-        names = [table.columns[k].name for k in table.places[1]]
-        context = table.context(table.pilot(rng, POINTS))
-    return followed(density, params, names, rng, context, name)
-
-
-def followed(
-    density: Any,
-    params: dict[str, Any],
-    names: Sequence[str],
-    rng: Generator,
-    context: Array | None = None,
-    name: str = "",
-) -> Layers:
-    """Return samples of a density's base after each layer of its flow."""
-    z = density.base.sample(params["base"], rng, POINTS)
-    second = z[:, min(1, density.dim - 1)]
-    quadrant = 2 * (second > np.median(second)) + (z[:, 0] > np.median(z[:, 0]))
-    stages, points = [f"base: {type(density.base).__name__}"], [z]
-    steps = density.flow.members()
-    for k, (flow, direction, path) in enumerate(steps, start=1):
-        flow = flow if direction == 1 else Invert(flow)
-        given = context if flow.context_dim else None
-        with np.errstate(all="ignore"):
-            z, _ = flow.forward(at_path(params["flow"], path), z, given)
-        inner = flow.flow if direction != 1 else flow
-        inverted = "" if direction == 1 else ", inverted"
-        stages.append(f"layer {k} of {len(steps)}: {type(inner).__name__}{inverted}")
-        points.append(z)
-    shown = np.linspace(0, len(stages) - 1, min(STAGES, len(stages))).round().astype(int)
-    kept = tuple(stages[k] for k in shown)
-    places = np.stack([points[k] for k in shown])
-    return Layers(name, tuple(names), kept, places, quadrant, len(stages) - len(shown))

@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from nfref.tables.report import charts
-from nfref.tables.report.data import LEVELS, Layers, Report
+from nfref.tables.report.data import LEVELS, Report
+from nfref.tables.report.layers import Layers
 
 
 def render(report: Report, title: str) -> str:

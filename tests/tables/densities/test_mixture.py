@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nfref.tables.densities import mixture
+from nfref.tables.densities import mixture, mixture_em
 from nfref.tables.densities.gaussian import Gaussian
-from nfref.tables.densities.mixture import OWN_PART, GaussianMixture, Size, sizes
+from nfref.tables.densities.mixture import GaussianMixture, Size, sizes
+from nfref.tables.densities.mixture_em import OWN_PART, TIED
 
 
 def correlated(rng, n, scales=(1.0, 10.0, 0.1)):
@@ -222,7 +223,7 @@ def test_values_that_repeat_are_not_rewarded():
     found = GaussianMixture.fit(x, 2, rng)
     assert found.collapsed == 1
     spread = np.sqrt(np.sum(found.choleskys[np.argmax(found.log_weights), 0] ** 2))
-    assert mixture.TIED * np.std(x[:, 0]) * 0.9 < spread < 0.2
+    assert TIED * np.std(x[:, 0]) * 0.9 < spread < 0.2
 
 
 def test_factors_are_those_of_factor_analysis():
@@ -261,8 +262,8 @@ def test_as_good_as_scikit_learn_on_a_sine():
 def test_rows_beyond_those_of_the_starts_are_learnt_from(monkeypatch):
     x = known_mixture(np.random.default_rng(27), 3000)[0]
     whole, some = (GaussianMixture.fit(x, 3, np.random.default_rng(0)) for _ in range(2))
-    monkeypatch.setattr(mixture, "ROWS_OF_A_START", 10_000)
-    monkeypatch.setattr(mixture, "AT_ONCE", 100)  # a component at a time
+    monkeypatch.setattr(mixture_em, "ROWS_OF_A_START", 10_000)
+    monkeypatch.setattr(mixture_em, "AT_ONCE", 100)  # a component at a time
     whole = GaussianMixture.fit(x, 3, np.random.default_rng(0))
     assert np.mean(some.log_prob(x)) == pytest.approx(np.mean(whole.log_prob(x)), abs=2e-3)
 

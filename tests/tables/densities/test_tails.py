@@ -11,7 +11,7 @@ import nfref
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.flow_kinds import FLOWS
-from nfref.tables.queries.column_grid import Components
+from nfref.tables.queries.column_components import Components
 from nfref.tables.queries.marginals import ClosedForm
 
 FEW = {"random_state": 0}

@@ -4,15 +4,17 @@ import numpy as np
 
 import nfref
 from nfref.runtime import params as trees
+from nfref.tables.densities.encoder import coded_columns
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
-from nfref.tables.densities.label_models import LabelNetwork, LabelPool, LabelTrees
+from nfref.tables.densities.label_models import LabelNetwork, LabelTrees
+from nfref.tables.densities.label_pool import LabelPool
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
 from nfref.tables.densities.regression import MixtureRegression
-from nfref.tables.densities.table_density import TableDensity, coded_columns
+from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.schema.columns import Category, Continuous, Count
 

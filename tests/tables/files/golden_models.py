@@ -17,10 +17,11 @@ import pandas
 import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
+from nfref.tables.densities.encoder import Encoder
 from nfref.tables.densities.label_models import LabelTrees
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import Pool
-from nfref.tables.densities.table_density import TableDensity, encoded
+from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.densities.vine import Vine, is_installed
 from nfref.tables.densities.wide import Wide
 from nfref.tables.files import checkpoints
@@ -222,7 +223,7 @@ def tables():
     if is_installed():
         kinds = find_columns(("height", "share"), [columns[name] for name in ("height", "share")])
         kinds = tuple(column.in_units_of(columns[column.name], None) for column in kinds)
-        u = encoded(kinds, [columns[column.name] for column in kinds])[1]
+        u = Encoder(kinds)([columns[column.name] for column in kinds])[1]
         vine["table_vine"] = TableDensity(
             kinds, None, Pool((Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide"))
         )

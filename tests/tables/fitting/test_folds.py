@@ -13,6 +13,7 @@ from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting import flow_search, flow_training
 from nfref.tables.fitting.candidates import Candidate, weigh
 from nfref.tables.fitting.fit import fit_table
+from nfref.tables.fitting.flow_folds import FlowFolds
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.folds import UnitRows, fold_numbers, group_fold_numbers, make_folds
 from nfref.tables.fitting.gaps import fit_incomplete_table
@@ -449,7 +450,7 @@ class Normal:
 def trained_in_folds(means, u):
     rows = UnitRows(u)
     folds = make_folds(rows, np.arange(len(u)) % len(means))
-    found = flow_search._Trained("nsf", FLOWS["nsf"], [], np.zeros(len(u)))
+    found = FlowFolds("nsf", FLOWS["nsf"], [], np.zeros(len(u)))
     found.flows = [(Normal(m), Normal(m)) for m in means]
     found.find_gains(folds, rows)
     return found.gains

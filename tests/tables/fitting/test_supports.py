@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.tables.fitting.supports import choose_supports, natural_ends
+from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import Continuous
 
@@ -38,20 +38,6 @@ def test_a_column_takes_the_support_that_gains(draw, kind):
     assert kinds == {"a": kind} and len(why) == (kind != "real")
     if why:
         assert why[0].gain > 0 and repr("a") in str(why[0])
-
-
-def test_natural_ends_are_never_those_of_the_data():
-    """A bound needs values near it, and beyond a rounded value it moves by half a step."""
-
-    def ends(values):
-        (column,) = find_columns(["a"], [values])
-        return list(natural_ends(column, values))
-
-    rng = np.random.default_rng(0)
-    assert ends(0.5 * rng.random(N)) == [(0, np.inf)]
-    assert ends(rng.random(N) ** 0.1) == [(0, np.inf), (0, 1)]
-    assert ends(rng.random(N).round(1)) == [(-0.05, np.inf), (-0.05, 1.05)]
-    assert ends(rng.normal(0, 1, N)) == ends(3 - 4 * rng.random(N)) == []
 
 
 def test_what_is_asked_given_or_beyond_in_other_rows_stays():

@@ -11,7 +11,7 @@ from nfref.tables.densities.pool import Pool
 from nfref.tables.densities.wide import Wide
 from nfref.tables.queries import quantiles
 from nfref.tables.queries.column_grid import TOLERANCE, Line, _refined
-from nfref.tables.queries.missing_cells import ConditionalSampler
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
 
 LEVELS = np.array([1e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
 
@@ -145,9 +145,8 @@ def test_answers_are_those_of_draws(model, column):
     gaps = rows.copy()
     gaps[:, place] = np.nan
     sampler = ConditionalSampler(density)
-    codes, u, _, known = sampler.encode(list(gaps.T))
     own = density.columns[place].encode(rows[:, place])[0]
-    for block in sampler.blocks(codes, u, known, 4000, np.random.default_rng(0)):
+    for block in sampler.blocks(sampler.encode(list(gaps.T)), 4000, np.random.default_rng(0)):
         shares = block.shares()
         drawn = np.sum(shares * (block.u[:, :, place] <= own[block.places][:, None]), axis=1)
         error = np.sqrt(0.25 * np.sum(shares**2, axis=1)) + TOLERANCE

@@ -1,0 +1,122 @@
+"""The flows of one kind, one trained in each fold: their scores, and the candidate they make."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.tables.fitting.candidates import Candidate, held_out_scores
+from nfref.tables.fitting.flow_kinds import FlowKind
+from nfref.tables.fitting.flow_training import fitted_flows
+from nfref.tables.fitting.folds import Fold, UnitRows
+from nfref.tables.fitting.plan import DoneFlow
+
+
+@dataclass(eq=False)
+class FlowFolds:
+    """The trainings of a kind of flow so far, one a fold in the order of the folds.
+
+    Attributes
+    ----------
+    name : str
+    kind : FlowKind
+    seeds : list of numpy.random.SeedSequence
+        One a fold: a training runs the same wherever and whenever it runs.
+    done : list of DoneFlow
+    flows : list of pairs of FittedFlow
+        As held-out rows score each flow, and as it is in the end.
+    scores : (N,) array
+        Log-likelihoods of the held-out rows of the folds that are done, NaN for other rows.
+    last_scores : (N,) array or None
+        The same after the last epoch of the only fold, if its best epoch is another.
+    gains : (N,) array or None
+        See :class:`~nfref.tables.fitting.candidates.Candidate`.
+    """
+
+    name: str
+    kind: FlowKind
+    seeds: list[Any]
+    scores: Array
+    done: list[DoneFlow] = field(default_factory=list)
+    flows: list[Any] = field(default_factory=list)
+    last_scores: Array | None = None
+    gains: Array | None = None
+
+    def rng(self, k: int) -> Generator:
+        """Return a new generator of the training in fold k."""
+        return np.random.default_rng(self.seeds[k])
+
+    def score(self, folds: Sequence[Fold]) -> None:
+        """Score the held-out rows of the trainings that have no scores yet."""
+        for k in range(len(self.flows), len(self.done)):
+            fold, done = folds[k], self.done[k]
+            pair = fitted_flows(self.kind, fold.training, self.rng(k), done)
+            self.scores[fold.places] = held_out_scores(pair[0], fold.held_out)
+            if fold.of == 1 and not (done.final is None or np.array_equal(done.vector, done.final)):
+                self.last_scores = np.full_like(self.scores, np.nan)
+                self.last_scores[fold.places] = held_out_scores(pair[1], fold.held_out)
+            self.flows.append(pair)
+
+    def find_gains(self, folds: Sequence[Fold], rows: UnitRows) -> None:
+        """Estimate for each row what the mean of the flows gains over the one that scored it.
+
+        The estimate is what the mean of the others gains over them. These were trained on the row,
+        so they agree more than flows do about a new row, and the estimate is rather low.
+        """
+        if len(self.flows) < 3:
+            return
+        log_probs = np.stack([held_out_scores(best, rows) for best, _ in self.flows])
+        self.gains = np.zeros(len(rows))
+        for k, fold in enumerate(folds[: len(self.flows)]):
+            others = np.delete(log_probs[:, fold.places], k, axis=0)
+            single = np.mean(others, axis=0)
+            mean = np.logaddexp.reduce(others, axis=0) - math.log(len(others))
+            self.gains[fold.places] = np.where(np.isfinite(single), mean - single, 0.0)
+
+    @property
+    def message(self) -> str:
+        """How the trainings ended, in a line."""
+        done = self.done
+        if len(done) == 1:
+            return done[0].message
+        epochs = [len(one.history["train"]) for one in done]
+        message = f"{len(done)} folds, {min(epochs)} to {max(epochs)} epochs"
+        for stopped, how in (
+            ("time", "stopped by the time budget"),
+            ("interrupted", "interrupted"),
+            ("non-finite", "stopped at a loss that is not finite"),
+        ):
+            count = sum(one.stopped == stopped for one in done)
+            message += f", {count} {how}" if count else ""
+        return message
+
+    def candidate(self) -> Candidate:
+        """Return the flows as one candidate."""
+        found = Candidate(
+            self.name,
+            tuple(final for _, final in self.flows),
+            self.scores,
+            sum(one.seconds for one in self.done),
+            self.message,
+            _mean_history([one.history for one in self.done]),
+            gains=self.gains,
+        )
+        if self.last_scores is None:
+            return found
+        last = replace(
+            found, scores=self.last_scores, message=f"{found.message}, the last of which counts"
+        )
+        return replace(found, members=(self.flows[0][0],), last=last)
+
+
+def _mean_history(histories):
+    """Return the mean of each epoch over the trainings that reached it."""
+    found = {}
+    for name in histories[0]:
+        curves = [history[name] for history in histories]
+        found[name] = [
+            float(np.mean([curve[k] for curve in curves if k < len(curve)]))
+            for k in range(max(map(len, curves)))
+        ]
+    return found

@@ -1,0 +1,67 @@
+"""Values that the user gives for columns, by name: checked, as a table of one row."""
+
+import numpy as np
+
+from nfref.runtime.annotations import Any, Array, Iterable, Mapping, Sequence
+from nfref.runtime.checks import shortened
+from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.schema.columns import Continuous, missing_cells_of, plain
+from nfref.tables.schema.dataframes import label_of
+
+
+def row_given(density: TableDensity, given: Mapping[str, Any]) -> list[Array]:
+    """Return a table of one row with the given values, and gaps elsewhere."""
+    names = [column.name for column in density.columns]
+    check_known("given", given, names)
+    missing = [name for name in density.given if name not in given]
+    if missing:
+        raise ValueError(
+            f"given: expected a value of {missing[0]!r}, which the density is given, got none"
+        )
+    table = []
+    for column in density.columns:
+        if column.name not in given:
+            table.append(missing_cells_of(column, 1))
+        else:
+            table.append(_checked_value(column, given[column.name]))
+    return table
+
+
+def check_known(what: str, given: Iterable[str], names: Sequence[str]) -> None:
+    """Check that all names are those of columns."""
+    for name in given:
+        if name not in names:
+            raise ValueError(
+                f"{what}: expected columns among {', '.join(map(repr, names))}; got {name!r}"
+            )
+
+
+def _checked_value(column, value):
+    """Return the value as a column of one row, if the column can take it."""
+    name = f"given[{column.name!r}]"
+    if column.kind == "category":
+        label = None if value is None else label_of(value)
+        if label not in column.labels:
+            raise ValueError(
+                f"{name}: expected one of the categories "
+                f"{', '.join(map(shortened, column.labels[:5]))}"
+                f"{', ...' if len(column.labels) > 5 else ''}, got {shortened(label)}"
+            )
+        return np.array([label], object)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {shortened(plain(value))}")
+    values = np.array([number])
+    if isinstance(column, Continuous):
+        if column.encode(values)[1][0] == -np.inf:
+            raise ValueError(
+                f"{name}: expected a value strictly between {column.low:g} and "
+                f"{column.high:g}, got {number:g}"
+            )
+    elif np.isnan(column.encode(values)[0]):
+        least = "" if np.isinf(column.low) else f" of at least {column.low:g}"
+        raise ValueError(f"{name}: expected a whole number{least}, got {number:g}")
+    return values
