@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
+    "docstring_template",
     "sphinx_gallery.gen_gallery",
     "sphinx_design",
     "sphinx_copybutton",

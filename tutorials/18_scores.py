@@ -87,10 +87,9 @@ FULL = "--full" in sys.argv  # also learn pictures of 16 x 16
 # with noise at the rate :math:`\beta`, it reads :math:`f = \frac{\beta}{2} (x + \nabla \log p_t)`.
 
 
-def score(cnf, params, t, x):
-    """The score of a velocity that was learned on the variance-preserving path."""
+def score(f, t, x):
+    """The score at x, of the velocity f there that was learned on the variance-preserving path."""
     alpha, sigma, d_alpha, d_sigma = variance_preserving_path(t)
-    f = cnf.velocity(params, t, x)
     return -(alpha * f - d_alpha * x) / (alpha * d_sigma - d_alpha * sigma) / sigma
 
 
@@ -115,8 +114,9 @@ z, t = rng.standard_normal((500, 64)), rng.uniform(0.05, 0.95, (500, 1))
 x_t, u = conditional_path("vp", t, z, rows[:500].astype(float))
 _, sigma, _, _ = variance_preserving_path(t)
 beta = 0.1 + 19.9 * (1 - t)
-by_velocity = np.sum((cnf.velocity(params, t, x_t) - u) ** 2, axis=1)
-by_score = np.sum((beta / 2 * (score(cnf, params, t, x_t) + z / sigma)) ** 2, axis=1)
+f = cnf.velocity(params, t, x_t)
+by_velocity = np.sum((f - u) ** 2, axis=1)
+by_score = np.sum((beta / 2 * (score(f, t, x_t) + z / sigma)) ** 2, axis=1)
 print(f"two losses, largest relative difference {np.max(np.abs(by_score / by_velocity - 1)):.0e}")
 
 found = {"18: by its score": bits(cnf, {"base": {}, "flow": params}, fixed, test)}
@@ -143,9 +143,8 @@ def walk(steps, c, n=397, seed=6):
     times = 1 - (np.sqrt(0.1**2 + 2 * 19.9 * total) - 0.1) / 19.9
     for now, after in zip(times, times[1:]):
         h, beta = after - now, 0.1 + 19.9 * (1 - now)
-        drift = cnf.velocity(params, now, x)
-        if c:
-            drift = drift + c**2 * beta / 2 * score(cnf, params, now, x)
+        f = cnf.velocity(params, now, x)
+        drift = f + c**2 * beta / 2 * score(f, now, x)
         x = x + h * drift + c * np.sqrt(beta * h) * rng.standard_normal(x.shape)
     return x
 

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import tokenize
 import zipfile
@@ -22,6 +23,7 @@ import pytest
 import nfref
 from docs import draw, notebooks
 from docs.assignments import LABS
+from tests.tutorials import forked_kernels
 from tests.tutorials.test_exercises import exercises, solutions
 from tests.tutorials.test_tutorials import TORCH
 from tests.tutorials.wrong_answers import WRONG_ANSWERS
@@ -165,24 +167,24 @@ def test_the_archive_holds_a_wheel(tmp_path):
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
-    """The name of a kernel of the Python that is asked for."""
+    """The name of a kernel of the Python that is asked for, forked for each page."""
+    python = os.environ.get("NFREF_NOTEBOOK_PYTHON") or sys.executable
     folder = tmp_path_factory.mktemp("jupyter")
     place = folder / "kernels" / "nfref"
     place.mkdir(parents=True)
-    python = os.environ.get("NFREF_NOTEBOOK_PYTHON") or sys.executable
-    (place / "kernel.json").write_text(
-        json.dumps(
-            {
-                "argv": [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                "display_name": "nfref",
-                "language": "python",
-            }
+    command = [python, forked_kernels.__file__]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+    ):
+        port = server.stdout.readline().strip()
+        ask = [python, "-S", "-E", "-c", forked_kernels.ASK, port, "{connection_file}"]
+        (place / "kernel.json").write_text(
+            json.dumps({"argv": ask, "display_name": "nfref", "language": "python"})
         )
-    )
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = str(folder)
-    yield "nfref"
-    os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
+        patch.setenv("JUPYTER_PATH", str(folder))
+        yield "nfref"
+        server.terminate()
 
 
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own warnings

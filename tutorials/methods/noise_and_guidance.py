@@ -158,7 +158,11 @@ for name, rows in ways.items():
     read[name] = np.mean(reader.predict(rows) == drawn_labels)
     both, kind = np.concatenate([true, rows]), np.repeat([0, 1], len(context))
     odds = cross_val_predict(
-        RandomForestClassifier(300, random_state=0), both, kind, cv=5, method="predict_proba"
+        RandomForestClassifier(300 if FULL else 30, random_state=0),
+        both,
+        kind,
+        cv=5,
+        method="predict_proba",
     )[:, 1]
     told[name] = auroc(odds[kind == 0], odds[kind == 1])
     print(

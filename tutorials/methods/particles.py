@@ -197,7 +197,7 @@ def fitted(system, x, kernels, steps, batch_size, likelihood_steps):
         many,
         rng,
         objective=RectifiedFlow((z, many)),
-        epochs=60 if FULL else 20,
+        epochs=60 if FULL else 5,
         batch_size=200,
         learning_rate=0.05,
         **options,

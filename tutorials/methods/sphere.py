@@ -222,7 +222,7 @@ densities = {
     "latitude and longitude": on_the_map(x, epochs),
     "splines of the sphere": on_the_sphere(nfref.SphereSpline(3, 2, (16,), 6), x, epochs),
     "exponential maps": on_the_sphere(walks, x, epochs),
-    "flow matching": continuous(x, 4000 if FULL else 600),
+    "flow matching": continuous(x, 4000 if FULL else 200),
 }
 masses = figure(densities, 160 if FULL else 40)
 tests = drawn(np.random.default_rng(1), 2000)
