@@ -349,6 +349,8 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     null = directions[-1] / size / largest
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
     last = used[-1]
-    terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
-    what = f"expected a column that is not a linear function of others, got {terms} plus a constant"
+    factors = [(-null[k] / null[last], columns[k].name) for k in used[:-1]]
+    terms = " ".join(f"{'-' if by < 0 else '+'} {abs(by):.6g} * {name!r}" for by, name in factors)
+    terms = terms.removeprefix("+ ")
+    what = f"expected values that other columns do not determine, got {terms} + a constant"
     raise ColumnError(columns[last].name, what, useless=True)
