@@ -81,7 +81,7 @@ def quantile(options: Quantiles) -> None:
     column = _column(model, options.column)
     if column.kind == "category":
         raise UsageError(
-            f"--column: expected one of numbers, got the category {column.name!r} "
+            f"--column: expected a column of numbers, got the category {column.name!r} "
             "(nfref predict gives the probabilities of its labels)"
         )
     given = inputs.given_values(model, options.given, options.model)

@@ -18,6 +18,7 @@ _DIGITS = re.compile(r"[-+]?\d+")
 _PADDED = re.compile(r"0\d+")
 _AMOUNT = r"[-+]?\d+([.,]\d+)*"
 _WITH_UNIT = re.compile(rf"[$€£¥]\s*{_AMOUNT}|{_AMOUNT}\s*[^\d\s.,:/_-]{{1,9}}")  # $ 3 or 12 kg
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?(\D.*)?|\d\d?([./])\d\d?\2\d\d.*|\d\d?:\d\d.*")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}([,.'\s]\d{3})+([,.]\d*)?")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 _SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*', re.I)  # as Excel writes it above a table
@@ -330,16 +331,18 @@ def _bad_cell(path, columns, rows, first, commas):
         for column, cell in zip(columns, cells):
             if not _is_readable(cell, commas):
                 came = repr(_short(cell)) if cell.strip() else "an empty cell"
-                hint = unit = ""
+                hint = kind = ""
                 if _THOUSANDS.fullmatch(cell.strip()):
                     thousands = "thousands are not set apart by commas, points or blanks"
                     hint = f" ({thousands}; {_decimals(commas)})"
                 elif is_number(cell.replace(",", ".")):
                     hint = f" ({_decimals(commas)})"
+                elif _DATE.fullmatch(cell.strip()):
+                    kind = " (write dates and times as numbers, such as days since the first)"
                 elif _WITH_UNIT.fullmatch(cell.strip()):
-                    unit = " (numbers are written without a unit: remove it)"
+                    kind = " (numbers are written without a unit: remove it)"
                 where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"
-                words = f"{where}: expected a number, got {came}{hint}{unit}"
+                words = f"{where}: expected a number, got {came}{hint}{kind}"
                 return TableError(words, column, bool(cell.strip()), bool(hint))
 
 
