@@ -17,7 +17,7 @@ from nfref.oracle.adapters.estimator_protocol import as_numbers
 from nfref.oracle.adapters.estimators import estimator
 from nfref.oracle.checks import refit_invariance, tables
 from nfref.oracle.checks.base_check import checked_setting, checked_skip, reported
-from nfref.oracle.checks.constants import nearest
+from nfref.oracle.checks.constants import NEAR, nearest
 from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import affordable
@@ -321,7 +321,7 @@ class _Check:
                 "log p in standardised units": float(np.sum(np.log(np.std(table, axis=0)))),
                 "log of the number of rows": float(np.log(len(table))),
             }
-            tolerance = max(row.tolerance or 0.0, 0.02)
+            tolerance = max(NEAR * (row.tolerance or 0.0), 0.02)
             offset, words = nearest(log_z, table.shape[1], tolerance, further)
             hint = f"log_prob is off by {offset:.4g}{words}" if words else ""
         if row.name == "sample_follows":
