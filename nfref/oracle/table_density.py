@@ -139,7 +139,10 @@ class _Check:
 
     def log_prob(self, rows: Array) -> Array:
         """Return float64 log-densities of rows (N, D)."""
-        return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
+        found = as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
+        if found.shape != (len(rows),):
+            raise ValueError(f"expected log p of shape ({len(rows)},), got {found.shape}")
+        return found
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, causes first."""
