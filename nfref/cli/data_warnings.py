@@ -12,7 +12,7 @@ from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.supports import Supports
-from nfref.tables.schema.column_inference import minutes_of_real
+from nfref.tables.schema.column_inference import labels_repeat, minutes_of_real
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
 
@@ -152,10 +152,10 @@ def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
         distinct, counts = np.unique(values, return_counts=True)
         codes += _codes(name, distinct, counts)
         if name in data.table.padded:
-            padded.append(
-                f"{name!r} has zeros in front, as codes have, and is read as a number: "
-                f"--column {quote(name + '=category')} takes its texts as labels"
-            )
+            labels = f"--column {quote(name + '=category')} takes its texts as labels"
+            remedy = labels if labels_repeat(len(distinct), len(values)) else _without(name)
+            words = "has zeros in front, as codes have, and is read as a number"
+            padded.append(f"{name!r} {words}: {remedy}")
         if not isinstance(column, Continuous):
             continue
         real, most = column.step is None and not column.atoms, np.argmax(counts)

@@ -57,6 +57,10 @@ def test_codes_with_zeros_in_front_are_named(tmp_path):
     fit = ("fit", "t.csv", "--flow", "gaussian", "--verbose")
     output = succeeds(*fit, cwd=tmp_path)
     assert said in output and output.count("in front") == 1
+    each = [f"{k:05d}{line[5:]}" for k, line in enumerate(rng.permutation(lines))]
+    (tmp_path / "each.csv").write_text("\n".join(["zip,day,x", *each]))
+    output = succeeds("fit", "each.csv", "--flow", "gaussian", "--verbose", cwd=tmp_path)
+    assert "and is read as a number: --without zip leaves it out" in output
     output = succeeds(*fit, "--column", "zip=category", "--out", "m.npz", cwd=tmp_path)
     assert "in front" not in output
     codes = {line[:5] for line in lines}

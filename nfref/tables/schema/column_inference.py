@@ -111,10 +111,15 @@ def minutes_of_real(columns: int) -> float:
     return MINUTES * columns**3
 
 
+def labels_repeat(distinct: int, rows: int) -> bool:
+    """Return whether so many different texts are few enough for the labels of a category."""
+    return distinct <= max(FEW_LABELS, rows / 10)
+
+
 def _check_labels_repeat(name, values, labels):
     """Check that text that was not declared a category has labels that repeat."""
     distinct = len({*map(plain, values.tolist()), *labels})
-    if distinct > max(FEW_LABELS, len(values) / 10):
+    if not labels_repeat(distinct, len(values)):
         got = f"{distinct:,} different ones in {len(values):,} rows"
         raise ColumnError(name, f"expected labels that repeat, got {got}", labels=True)
 
