@@ -108,11 +108,11 @@ class Sampler:
         limit = CALLS + 2 * np.sqrt(CALLS * surprise) + 2 * surprise
         if not excess[column] > limit:
             return row
-        words = f"samples of one call have something in common: column {column} differs "
-        words += (
-            f"{np.sqrt(excess[column] / CALLS):.2g} times as much from call to call as it should"
-        )
-        return failed(row.name, f"{CALLS} calls of {EACH} samples", words, excess[column], limit)
+        times = np.sqrt(excess[column] / CALLS)
+        where = f"samples of one call have something in common: column {column} differs "
+        where += f"{times:.2g} times as much from call to call as it should"
+        why = f"{CALLS} calls of {EACH} samples"
+        return failed(row.name, why, where, float(excess[column]), limit)
 
     def shape(self, x: Array) -> Row:
         """Check that samples are finite, of the dtype, and inside the domain."""

@@ -44,10 +44,8 @@ def rows_of_table(name: str, log_prob: Callable, table: Array) -> Row:
     for few in (1, 5):
         again = log_prob(table[:few])
         for k in np.flatnonzero(~np.isclose(again, found[:few], rtol=1e-4, atol=1e-4)):
-            where = (
-                f"log p of row {k}, {show(table[k])}, is {found[k]:.6g} among {len(table)} rows "
-            )
-            where += f"and {again[k]:.6g} among {few}"
+            where = f"log p of row {k}, {show(table[k])}, is {found[k]:.6g} among {len(table)} "
+            where += f"rows and {again[k]:.6g} among {few}"
             return failed(name, f"{len(table)} rows", where)
     return passed(name, f"{len(table)} rows")
 
