@@ -87,6 +87,7 @@ def fit_incomplete_table(
     rng = np.random.default_rng([seed, 1])
     filled = [_from_the_same(values, counts, rng) for values in table]
     plan, progress = plan.begun(), progress or Progress()
+    progress.stage("values for empty cells")
 
     def fit(kind, rows):
         return fit_table(
@@ -99,7 +100,7 @@ def fit_incomplete_table(
             given=given,
         )
 
-    found = _fill(filled, table, plan, fit, rng, progress)
+    found = _fill(filled, table, plan, fit, rng)
     if not came():
         found = fit_table(
             columns,
@@ -115,7 +116,7 @@ def fit_incomplete_table(
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
-def _fill(filled, table, plan, fit, rng, progress):
+def _fill(filled, table, plan, fit, rng):
     """Fill the gaps in place, in rounds of a simple density; return the last one that was fitted.
 
     Ctrl-C after the first round keeps the round before.
@@ -125,7 +126,6 @@ def _fill(filled, table, plan, fit, rng, progress):
     try:
         with interruptible():
             for k, kind in enumerate(kinds, 1):
-                progress.stage(f"values for empty cells, round {k} of {len(kinds)}")
                 found = fit(kind, few)
                 last = k == len(kinds) or plan.has_spent(SHARE_OF_BUDGET)
                 rows = slice(None) if last else few
