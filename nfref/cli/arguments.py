@@ -129,6 +129,11 @@ class Parser(ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
+def table_path(text: str) -> str:
+    """Read the name of a table; - is standard input."""
+    return "/dev/stdin" if text == "-" else text
+
+
 def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
     """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
 

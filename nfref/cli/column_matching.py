@@ -12,6 +12,8 @@ from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
 from nfref.tables.reading.read import only
+from nfref.tables.reading.text import are_whole
+from nfref.tables.schema.columns import is_whole
 
 
 def for_model(data: Data, model: Model) -> tuple[Array, bool]:
@@ -87,6 +89,17 @@ def cells_of(data: Data, values: Array, model: Model) -> list[Array]:
 def with_text(data: Data, values: Array, model: Model) -> Array:
     """Return the values with text in place of its codes."""
     return stacked(cells_of(data, values, model)) if data.table.labels else values
+
+
+def whole_columns(columns: Sequence[Any], cells: Sequence[Array] | None = None) -> list[str]:
+    """Return the names of columns that hold only whole numbers, and whose cells are such too."""
+    if cells is None:
+        return [column.name for column in columns if is_whole(column)]
+    return [
+        column.name
+        for column, values in zip(columns, cells)
+        if is_whole(column) and np.all(are_whole(values[:, None].astype(np.float64)))
+    ]
 
 
 def partial_cells(

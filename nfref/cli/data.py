@@ -21,6 +21,7 @@ from nfref.cli.arguments import (
     seed,
     several,
     support,
+    table_path,
 )
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Any, Array, Callable
@@ -140,7 +141,9 @@ class Source(Options):
     """Options that say which rows are fitted."""
 
     data: str = positional(
-        "DATA", "a file, a pattern of files in quotes, or the name of built-in data"
+        "DATA",
+        "a file, - for standard input, a pattern of files in quotes, or the name of built-in data",
+        type=table_path,
     )
     rows: int | None = option(
         "use a sample of N rows if DATA has more (default: a million, and no more than 2^23 "

@@ -12,7 +12,7 @@ from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.supports import Supports
-from nfref.tables.schema.column_inference import minutes_of_real
+from nfref.tables.schema.column_inference import labels_repeat, minutes_of_real
 from nfref.tables.schema.columns import Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
 
@@ -144,13 +144,18 @@ def _listed(parts, most=NAMED):
 def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
     """Name columns whose values repeat without a rounding step, number the rows, or are codes."""
     numbers = {column.name: column for column in columns if column.kind != "category"}
-    codes, often, coarse, counting, ordered = [], [], [], [], []
+    codes, padded, often, coarse, counting, ordered = [], [], [], [], [], []
     for name, values in zip(data.columns, data.values.T):
         if name not in numbers:
             continue
         values, column = values[~np.isnan(values)], numbers[name]
         distinct, counts = np.unique(values, return_counts=True)
         codes += _codes(name, distinct, counts)
+        if name in data.table.padded:
+            labels = f"--column {quote(name + '=category')} takes its texts as labels"
+            remedy = labels if labels_repeat(len(distinct), len(values)) else _without(name)
+            words = "has zeros in front, as codes have, and is read as a number"
+            padded.append(f"{name!r} {words}: {remedy}")
         if not isinstance(column, Continuous):
             continue
         real, most = column.step is None and not column.atoms, np.argmax(counts)
@@ -175,6 +180,7 @@ def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
             f"{_listed(codes)}, far from all other values: if it stands for a missing number, "
             "leave these cells empty"
         )
+    yield from padded
     if often:
         yield (
             f"{', '.join(often)}: a density can pile up there without bound; "

@@ -1,5 +1,9 @@
 """``nfref fit``: from a table to a model file, and how good the model is."""
 
+import contextlib
+import os
+import secrets
+import tempfile
 from dataclasses import dataclass, replace
 from shlex import quote
 
@@ -186,21 +190,23 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             tests = ScoredRows.of(fitted.density, task.split.test(cells))
             if fitted.tried[-1].message:
                 say(f"pool: {fitted.tried[-1].message}")
+            problem: Exception | None = None
             if targets.out:
                 about = {"flow": training.name, "data": source.data, "seed": source.seed}
-                _write_model(place, task, fitted, tests, about)
+                problem = _write_model(place, task, fitted, tests, about)
+            if targets.out and problem is None:
                 keep.done()
                 say(f"wrote {targets.out}")
             if targets.checkpoint and signals.came:
                 say(f"--resume {targets.checkpoint} continues from here")
-            problem = None
             if signals.came and targets.out and targets.plot:
                 say(
                     f"{targets.plot} is not drawn after an interrupt: nfref plot "
                     f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
                 )
             elif targets.plot:
-                problem = _plot(targets, picture, task.data, fitted.density)
+                unseen = _plot(targets, picture, task.data, fitted.density)
+                problem = problem or unseen
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
         if signals.came:  # while that is known, no score waits for a kernel
             table = iter(list(table))
@@ -267,7 +273,10 @@ def _ends(data):
 
 
 def _write_model(place, task, fitted, tests, about):
-    """Write the model, with notes about its fit."""
+    """Write the model, with notes about its fit.
+
+    Return the problem if it could not be written, after an attempt to save it elsewhere.
+    """
     from nfref.tables.files.model_file import save_model
 
     data, (mean, error) = task.data, tests.mean()
@@ -295,7 +304,15 @@ def _write_model(place, task, fitted, tests, about):
         "test": {"mean": _or_none(mean), "standard_error": _or_none(error)},
     }
     columns = data.columns if data.table.named else None
-    save_model(place, fitted.density, columns=columns, info={"fit": info})
+    try:
+        save_model(place, fitted.density, columns=columns, info={"fit": info})
+    except OSError as error:
+        spare = os.path.join(tempfile.gettempdir(), f"nfref-{secrets.token_hex(4)}.npz")
+        with contextlib.suppress(OSError):
+            save_model(spare, fitted.density, columns=columns, info={"fit": info})
+            return OSError(f"{error}; the model is in {spare} instead")
+        return error
+    return None
 
 
 def _or_none(number):

@@ -103,11 +103,15 @@ def rows_for(
 
 
 def write_rows(
-    out: str | None, columns: Sequence[str], blocks: Iterator[Array], guarded: bool = False
+    out: str | None,
+    columns: Sequence[str],
+    blocks: Iterator[Array],
+    guarded: bool = False,
+    whole: Collection[str] = (),
 ) -> None:
     """Write blocks of rows to a file, or as csv to standard output.
 
-    An error in the first rows comes before any output.
+    ``whole`` names columns of whole numbers. An error in the first rows comes before any output.
     """
     first = list(itertools.islice(blocks, 1))
     rows = 0
@@ -122,7 +126,7 @@ def write_rows(
         with utf8_output() as output:
             write_table(output, columns, counted(), guarded)
     else:
-        write_table(out, columns, counted(), guarded)
+        write_table(out, columns, counted(), guarded, whole)
         say_written(out, f"{rows:,} {plural('row', rows)}")
 
 

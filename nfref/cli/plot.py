@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet
+from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet, table_path
 from nfref.cli.inputs import check_output, loaded_model, rows_for
 from nfref.cli.streams import printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
@@ -22,7 +22,7 @@ class Picture(Options):
     """Options of ``nfref plot``."""
 
     model: str = positional("MODEL", "a model file")
-    data: str | None = option("rows to compare with", "DATA")
+    data: str | None = option("rows to compare with", "DATA", table_path)
     header: str = header()
     out: str = option(
         "write the picture here; its extension decides the format", "FIG.png", required=True

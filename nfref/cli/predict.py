@@ -20,6 +20,7 @@ from nfref.cli.arguments import (
     share,
     shares,
     spreadsheet,
+    table_path,
 )
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
@@ -82,7 +83,7 @@ def quantile(options: Quantiles) -> None:
     column = _column(model, options.column)
     if column.kind == "category":
         raise UsageError(
-            f"--column: expected one of numbers, got the category {column.name!r} "
+            f"--column: expected a column of numbers, got the category {column.name!r} "
             "(nfref predict gives the probabilities of its labels)"
         )
     given = inputs.given_values(model, options.given, options.model)
@@ -105,7 +106,9 @@ class Prediction(Options):
     """Options of ``nfref predict``."""
 
     model: str = positional("MODEL", TABLE_MODEL)
-    data: str = positional("DATA", "a file, or the name of built-in data")
+    data: str = positional(
+        "DATA", "a file, - for standard input, or the name of built-in data", type=table_path
+    )
     column: str = option("what to predict", "NAME", required=True)
     interval: float = option(
         "the probability of the interval; each side beyond it has half of the rest",
@@ -182,7 +185,7 @@ class Filling(Options):
     """Options of ``nfref impute``."""
 
     model: str = positional("MODEL", TABLE_MODEL)
-    data: str = positional("DATA", "a file")
+    data: str = positional("DATA", "a file, - for standard input", type=table_path)
     header: str = header()
     seed: int = seed("the same seed samples the same cells")
     out: str = option("the table without gaps", "FILE", required=True)
@@ -231,9 +234,15 @@ def fill(options: Filling) -> None:
         *(column.name for column in density.columns if column.kind == "count"),
     }
 
+    integers = column_matching.whole_columns(density.columns, cells)
+    integers += [
+        name
+        for name, cells_as_text in zip(data.columns, data.table.cells())
+        if name in unknown and others[name].dtype.kind == "f" and _are_integers(cells_as_text)
+    ]
     with row_bar(True, total=len(cells[0])) as bar:
         filled = _answered(whole, [*cells, *others.values()], data.name, bar)
-        write_table(options.out, order, filled, options.spreadsheet)
+        write_table(options.out, order, filled, options.spreadsheet, integers)
     about = about_missing(names, cells)
     say(
         f"{about}; each is one sample given the cells that are there"
@@ -241,6 +250,11 @@ def fill(options: Filling) -> None:
         else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
     )
     say_written(options.out, f"{len(cells[0]):,} {plural('row', len(cells[0]))}")
+
+
+def _are_integers(texts):
+    """Return whether every text is empty or a whole number without a point."""
+    return all(text is None or text.removeprefix("-").isdecimal() for text in texts)
 
 
 def _as_written(values, whole):

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.cli import inputs
-from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet, seed
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    header,
+    option,
+    positional,
+    quiet,
+    seed,
+    table_path,
+)
 from nfref.cli.info import about_model
 from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.files import replacing
@@ -20,7 +29,7 @@ class Page(Options):
     """Options of ``nfref report``."""
 
     model: str = positional("MODEL", "a model file")
-    data: str = positional("DATA", "rows to compare with")
+    data: str = positional("DATA", "rows to compare with", type=table_path)
     header: str = header()
     weights: str | None = option("this column of DATA holds the weights of rows", "COLUMN")
     out: str = option("write the page here", "HTML", required=True)

@@ -21,6 +21,7 @@ from nfref.cli.arguments import (
     seed,
     several,
     spreadsheet,
+    table_path,
 )
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
@@ -57,7 +58,7 @@ class Sampling(Options):
         conditions,
     )
     given_from: str | None = option(
-        "a file with values of some columns; empty cells are sampled too", "DATA"
+        "a file with values of some columns; empty cells are sampled too", "DATA", table_path
     )
     within: float | None = option(
         "sample a row again if a real column with at most one bound is further from its median "
@@ -94,10 +95,12 @@ def sample(options: Sampling) -> None:
         writer(options.out, bool(column_matching.texts_of(model)))
     rng = np.random.default_rng(options.seed)
     if options.given_from:
-        total, rows = _for_each_row(model, options, rng)
+        total, rows, whole = _for_each_row(model, options, rng)
     else:
         given = given_values(model, options.given, options.model)
         total, rows = options.n, _new_rows(model, options, rng, given)
+        whole = column_matching.whole_columns(getattr(model.density, "columns", ()))
+        whole = [name for name in whole if name not in given]
     _check_disk(options.out, total, model.density.dim)
     known = dict(options.given)
     of_table = isinstance(model.density, TableDensity)
@@ -114,7 +117,7 @@ def sample(options: Sampling) -> None:
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
-    write_rows(options.out, columns, blocks(), options.spreadsheet)
+    write_rows(options.out, columns, blocks(), options.spreadsheet, whole)
     if overflown:
         note(f"{overflown} {plural('row', overflown)} with numbers too large to compute")
     if distant:
@@ -134,7 +137,7 @@ def _new_rows(model, options, rng, given):
 
 
 def _for_each_row(model, options, rng):
-    """Return the number of rows and an iterator of blocks, for the rows of --given-from."""
+    """Return how many rows there are for those of --given-from, their blocks, whole columns."""
     if options.given:
         raise UsageError("--given: expected none with --given-from, which says what is given")
     if options.within is not None:
@@ -159,7 +162,7 @@ def _for_each_row(model, options, rng):
                 found = impute(density, block, rng, sampler=sampler)
             yield stacked(found)
 
-    return rows * each, blocks()
+    return rows * each, blocks(), column_matching.whole_columns(density.columns, cells)
 
 
 def _check_disk(out, n, dim):

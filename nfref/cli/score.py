@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.cli import cluster, column_matching
-from nfref.cli.arguments import Options, UsageError, count, header, option, positional, quiet
+from nfref.cli.arguments import (
+    Options,
+    UsageError,
+    count,
+    header,
+    option,
+    positional,
+    quiet,
+    table_path,
+)
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
@@ -34,7 +43,11 @@ class Scoring(Options):
     """Options of ``nfref score``."""
 
     model: str = positional("MODEL", "a model file")
-    data: str = positional("DATA", "a file, a pattern of files, or the name of built-in data")
+    data: str = positional(
+        "DATA",
+        "a file, - for standard input, a pattern of files, or the name of built-in data",
+        type=table_path,
+    )
     header: str = header()
     out: str | None = option(
         "write the scores here, in the format of the suffix, and print the mean", "FILE"

@@ -17,7 +17,7 @@ from nfref.oracle.adapters.estimator_protocol import as_numbers
 from nfref.oracle.adapters.estimators import estimator
 from nfref.oracle.checks import refit_invariance, tables
 from nfref.oracle.checks.base_check import checked_setting, checked_skip, reported
-from nfref.oracle.checks.constants import nearest
+from nfref.oracle.checks.constants import NEAR, nearest
 from nfref.oracle.checks.density import check_density
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import affordable
@@ -139,7 +139,10 @@ class _Check:
 
     def log_prob(self, rows: Array) -> Array:
         """Return float64 log-densities of rows (N, D)."""
-        return as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
+        found = as_numbers(self.estimator.log_prob(rows)).astype(np.float64)
+        if found.shape != (len(rows),):
+            raise ValueError(f"expected log p of shape ({len(rows)},), got {found.shape}")
+        return found
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, causes first."""
@@ -321,7 +324,7 @@ class _Check:
                 "log p in standardised units": float(np.sum(np.log(np.std(table, axis=0)))),
                 "log of the number of rows": float(np.log(len(table))),
             }
-            tolerance = max(row.tolerance or 0.0, 0.02)
+            tolerance = max(NEAR * (row.tolerance or 0.0), 0.02)
             offset, words = nearest(log_z, table.shape[1], tolerance, further)
             hint = f"log_prob is off by {offset:.4g}{words}" if words else ""
         if row.name == "sample_follows":

@@ -149,12 +149,13 @@ def message(
     """Return the reason why a fit ended, in one line for people."""
     kept = "the start" if best is None else f"{unit} {best}"
     done = f"{completed} {plural(unit, completed)}"
+    without = f"{patience} {plural(unit, patience or 0)}"
     if best is None and stopped in ("epochs", "patience"):
         none = "none improved on the starting parameters, which are returned"
         return f"{done} done; {none}"
     return {
         "epochs": f"all {done} done; parameters of {kept}",
-        "patience": f"nothing better in {patience} {unit}s; parameters of {kept}",
+        "patience": f"nothing better in {without}; parameters of {kept}",
         "time": f"no time left after {done}; parameters of {kept}",
         "interrupted": f"interrupted in {unit} {completed}; parameters of {kept}",
         "non-finite": f"{cause} in {unit} {completed}; parameters of {kept}",

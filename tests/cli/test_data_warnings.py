@@ -47,6 +47,27 @@ def test_duplicates_are_noticed_and_dropped(tmp_path):
     assert "50 distinct rows" in dropped and "dropped 7 rows" in dropped
 
 
+def test_codes_with_zeros_in_front_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{code:05d},{day},{x}" for code, day, x in zip(
+        rng.choice([501, 90210, 10001], 60), rng.integers(0, 30, 60), rng.random(60)
+    )]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(["zip,day,x", *lines]))
+    said = "'zip' has zeros in front, as codes have, and is read as a number: --column zip=category"
+    fit = ("fit", "t.csv", "--flow", "gaussian", "--verbose")
+    output = succeeds(*fit, cwd=tmp_path)
+    assert said in output and output.count("in front") == 1
+    each = [f"{k:05d}{line[5:]}" for k, line in enumerate(rng.permutation(lines))]
+    (tmp_path / "each.csv").write_text("\n".join(["zip,day,x", *each]))
+    output = succeeds("fit", "each.csv", "--flow", "gaussian", "--verbose", cwd=tmp_path)
+    assert "and is read as a number: --without zip leaves it out" in output
+    output = succeeds(*fit, "--column", "zip=category", "--out", "m.npz", cwd=tmp_path)
+    assert "in front" not in output
+    codes = {line[:5] for line in lines}
+    samples = succeeds("sample", "m.npz", "-n", 20, cwd=tmp_path).splitlines()[1:]
+    assert {line[:5] for line in samples} <= codes
+
+
 def test_three_lines_say_what_was_found(tmp_path):
     """Rows, columns and supports; --verbose says more, and an option undoes a support."""
     rows = people(200)

@@ -56,6 +56,18 @@ def test_the_table_is_that_of_the_model(folder, capsys):
     assert table["pool"][0] > max(table[name][0] - table[name][1] for name in ("gaussian", "nsf"))
 
 
+def test_a_model_that_cannot_be_written_is_kept_elsewhere(folder, capsys, monkeypatch):
+    (folder / "spare").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "spare"))
+    assert main(["fit", "people.csv", "--flow", "gaussian", "--out", "/dev/full"]) == 2
+    output, errors = capsys.readouterr()
+    assert "test nats per row" in output and "wrote" not in output
+    (spare,) = (folder / "spare").iterdir()
+    told = "/dev/full: No space left on device; the model is in"
+    assert errors == f"nfref: error: {told} {spare} instead\n"
+    assert load_model(spare).density.dim == 5
+
+
 def test_command_line_and_estimator_are_one(folder, capsys):
     """The same rows, options and seed give the same bits."""
     data = people()[["age", "share"]]

@@ -61,6 +61,27 @@ def test_labels_are_written_or_refused_before_work(models, kind, monkeypatch, ca
     ]
 
 
+def test_whole_numbers_stay_whole_in_parquet(models):
+    rng = np.random.default_rng(0)
+    rows = {"k": rng.poisson(3, 200), "share": rng.integers(1, 99, 200), "x": rng.random(200)}
+    frame = pd.DataFrame(rows)
+    frame.to_csv(models / "whole.csv", index=False)
+    fit = ("fit", "whole.csv", "--flow", "gaussian", "--column", "share=0:100")
+    succeeds(*fit, "--out", "whole.npz", cwd=models)
+    frame["id"] = range(200)
+    frame.loc[:9, "k"] = np.nan
+    frame.to_csv(models / "some.csv", index=False)
+    for name, command in {
+        "new": ("sample", "whole.npz", "-n", 9),
+        "rest": ("sample", "whole.npz", "--given-from", "some.csv"),
+        "filled": ("impute", "whole.npz", "some.csv"),
+    }.items():
+        succeeds(*command, "--out", f"{name}.parquet", cwd=models)
+        found = pd.read_parquet(models / f"{name}.parquet")
+        kinds = [kind.kind for kind in found.dtypes]
+        assert kinds == (["i", "i", "f", "i"] if name == "filled" else ["i", "i", "f"])
+
+
 @pytest.mark.parametrize(
     "command, out, works",
     [

@@ -316,7 +316,7 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
     [
         (
             ("quantile", "joint.npz", "--column", "town"),
-            "--column: expected one of numbers, got the category 'town'",
+            "--column: expected a column of numbers, got the category 'town'",
         ),
         (
             ("quantile", "joint.npz", "--column", "size"),

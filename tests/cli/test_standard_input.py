@@ -28,6 +28,7 @@ def test_rows_through_standard_input_are_csv(folder):
             cwd=folder, stdin=file, capture_output=True, text=True, env=ENVIRONMENT,
         )  # fmt: skip
     assert again.stdout == done.stdout
+    assert given(text, "score", "people.npz", "-", cwd=folder).stdout == done.stdout
 
 
 @pytest.mark.thorough

@@ -43,7 +43,7 @@ def fit(rng, eps, dim, more, flow, given):
             model = nfref.FlowDensity(flow, given=names or None, random_state=0).fit(x)
     except ColumnError as error:
         require(eps < LEAST, f"noise of {eps:.1e} was refused: {error}")
-        require("is not a linear function of others" in str(error), str(error))
+        require("values that other columns do not determine" in str(error), str(error))
         return refused(error)
     if eps < LEAST:  # as near as this, rounding decides
         return "success"

@@ -215,3 +215,75 @@ def test_an_offset_of_a_few_thousandths_in_the_plane():
         skip=but("normalised"),
     )
     assert report["normalised"].failed
+
+
+# Flows and densities whose first line named a symptom -------------------------------------
+
+
+def test_a_point_that_does_not_return_comes_before_its_log_det():
+    forward, inverse = right(rng())
+    order = [2, 0, 1]
+
+    def permuted(z):
+        x, log_det = forward(z)
+        return x[:, order], log_det
+
+    def permuted_again(x):
+        return inverse(x[:, order])
+
+    report = check_flow(permuted, permuted_again, dim=3, rng=rng(), stop_early=True)
+    assert report.lead.name == "round_trip_z" and ", which inverse takes to " in report.summary
+
+
+CORRELATED = stats.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]])
+
+
+def in_the_corner(g, n):
+    rows = np.zeros((0, 2))
+    while len(rows) < n:
+        new = CORRELATED.rvs(4 * n + 9, random_state=g)
+        rows = np.concatenate([rows, new[np.all(new > 0, axis=1)]])
+    return rows[:n]
+
+
+def test_a_constant_that_the_integral_is_not_is_not_named():
+    """Of the mass, 0.3976 is in the corner; log 0.3976 is close to -(D - 1)/2 log 2 pi."""
+    report = check_density(
+        lambda x: CORRELATED.logpdf(x).reshape(len(x)),
+        in_the_corner,
+        dim=2,
+        rng=rng(),
+        domain=(0, np.inf),
+    )
+    assert "normalised: integrates to exp(-0.922" in report.summary
+    assert "2 pi" not in report.summary
+
+
+def normals(g, n, context=0.0):
+    return context + g.standard_normal((n, 2))
+
+
+def test_a_column_that_log_prob_does_not_read_is_named():
+    report = check_density(lambda x: stats.norm.logpdf(x[:, 0]), normals, dim=2, rng=rng())
+    assert "log_prob does not change with column 1, which has no bounds, so" in report.summary
+
+
+def test_a_context_that_log_prob_alone_does_not_read_is_named():
+    report = check_density(
+        lambda x, context: stats.norm.logpdf(x).sum(1),
+        normals,
+        dim=2,
+        rng=rng(),
+        context=rng(1).standard_normal((6, 2)),
+    )
+    assert "sample_follows: log_prob is the same for every context: column" in report.summary
+
+
+def test_samples_of_one_call_from_one_part_of_a_mixture_are_no_samples():
+    def log_prob(x):
+        return np.logaddexp(*(stats.norm.logpdf(x, m).sum(1) for m in (-1, 1))) - np.log(2)
+
+    report = check_density(
+        log_prob, lambda g, n: g.choice([-1, 1]) + g.standard_normal((n, 2)), dim=2, rng=rng()
+    )
+    assert "sample_independent: samples of one call have something in common" in report.summary

@@ -209,6 +209,24 @@ def test_densities_of_other_libraries(name):
         assert check_estimator_density(made, rows, rng=rng, refit=False).ok
 
 
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda logs, rows: np.exp(logs), "categories: log_prob is the density, not its logarithm"),
+        (lambda logs, rows: np.sum(logs), "answers: log_prob raised ValueError: expected log p of"),
+        (lambda logs, rows: logs + np.std(rows[:, -1]), "rows_of_table: log p of row 0, "),
+    ],
+)
+def test_the_first_line_about_rows_with_categories(change, words):
+    class Changed(Mixed):
+        def score_samples(self, X):
+            return change(super().score_samples(X), X)
+
+    rng = np.random.default_rng(0)
+    report = check_estimator_density(Changed(), table_for(Mixed, rng, 2, 300), rng=rng, refit=False)
+    assert words in report.summary
+
+
 def test_answers_that_pickling_changes():
     class Told:
         def log_prob(self, x):

@@ -10,6 +10,7 @@ import nfref
 from nfref.continuous.solve import SolverError
 from nfref.runtime import params as trees
 from nfref.training import fitting as train
+from nfref.training.loop import message
 from tests.training.cases import LOG_TWO_PI, fit, normal, rows, same_bits, target
 
 # What a fit finds -------------------------------------------------------------------------
@@ -155,6 +156,11 @@ def test_patience_stops_and_the_best_comes_back():
     assert result.message == (
         f"nothing better in 7 epochs; parameters of epoch {result.best_epoch}"
     )
+
+
+def test_one_epoch_is_no_epochs():
+    said = message("patience", "", "epoch", 3, 2, 1)
+    assert said == "nothing better in 1 epoch; parameters of epoch 2"
 
 
 def test_the_start_competes_for_the_best():

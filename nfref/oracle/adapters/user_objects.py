@@ -117,7 +117,8 @@ def with_dtype_hint(function: Callable) -> Any:
             return function(*tensors)
         except RuntimeError as error:
             words = str(error)
-            if ("dtype" in words or "scalar type" in words) and "ouble" in words:
+            both = "ouble" in words and "loat" in words.replace("BFloat16", "")
+            if ("dtype" in words or "scalar type" in words) and both:
                 advice = "use --dtype float32 (dtype=np.float32)"
                 words = f"it computes in float32 but was given float64; {advice}: {words}"
                 raise RuntimeError(words) from error

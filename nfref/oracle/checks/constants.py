@@ -3,6 +3,7 @@
 import numpy as np
 
 LOG_2, LOG_2PI = np.log(2), np.log(2 * np.pi)
+NEAR = 1 / 3  # of the tolerance of an integral, which its error seldom exceeds
 
 
 def nearest(

@@ -1,5 +1,6 @@
 """check_density: check a log-density and its samples."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -176,6 +177,18 @@ class _Check(Check):
                 rows = [context.worse(*pair, k) for pair in zip(rows, found)]
         yield from rows
 
+    def is_one_for_all_contexts(self, rows: Array) -> bool:
+        """Return whether log_prob does not read the context."""
+        others = context.others(self.context)
+        if not (len(rows) and len(others)):
+            return False
+        self.stopwatch.restart()
+        try:
+            first = self.log_prob(rows, 0)
+            return all(np.array_equal(self.log_prob(rows, k), first) for k in others)
+        except NO_ANSWER:
+            return False
+
     def as_a_whole(self, samples: Array, context_row: int, seconds: float) -> list[Row]:
         """Return [sample_follows, normalised] for one row of the context."""
         log_prob = partial(self.log_prob, context_row=context_row)
@@ -187,6 +200,10 @@ class _Check(Check):
         mass = self.timed(normalisation.normalised, "normalised", whole, self.floor, not row.failed)
         if not mass.failed and self.support is None:
             mass = self.timed(normalisation.falls, mass.name, whole, self.dtype) or mass
+        if self.support is None:
+            mass = self.timed(normalisation.reads_all, mass.name, whole) or mass
+        if row.failed and self.is_one_for_all_contexts(whole.pilot):
+            row = replace(row, hint=f"log_prob is the same for every context: {row.where}")
         for explain in (normalisation.mistaken, normalisation.which_is_wrong):
             if row.failed and not row.hint:
                 named = self.judged(explain, row.name, whole, row, mass)

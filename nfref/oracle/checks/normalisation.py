@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.oracle.checks.constants import nearest
+from nfref.oracle.checks.constants import NEAR, nearest
 from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS, Proposal, bridge, bumps
 from nfref.oracle.instruments.probes import Box
@@ -120,7 +120,7 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     why = f"log of the integral, by {how}; an offset of {tolerance:.2g} nats would be detected"
     if abs(log_z) > tolerance:
         row = failed(name, why, f"integrates to exp({log_z:.8g}), not 1", abs(log_z), tolerance)
-        offset, words = nearest(log_z, whole.pilot.shape[1], tolerance)
+        offset, words = nearest(log_z, whole.pilot.shape[1], NEAR * tolerance)
         return replace(row, hint=f"log_prob is off by {offset:.4g}{words}" if words else "")
     if tolerance > WIDEST:
         return inconclusive(name, why, "", abs(log_z), tolerance)
@@ -162,6 +162,7 @@ def mistaken(name: str, whole: Whole, row: Row, mass: Row) -> Row:
     return replace(row, hint=mass.hint)
 
 
+FEW = 16  # rows that show whether log_prob reads a column
 ROUNDS, FEWEST = 4, 400  # of adaptive sampling; effective rows of the last
 CLOSE, FAR = 0.1, 0.2  # nats from 0 at which a rough log-integral is about 0, and is not
 
@@ -180,7 +181,11 @@ def which_is_wrong(name: str, whole: Whole, row: Row, mass: Row) -> Row:
             pass
     words = "the sampler and log_prob disagree"
     if mass.failed or abs(log_z) > FAR:
-        value = mass.where if mass.failed else f"integrates to about exp({log_z:.2g}), not 1"
+        value = (
+            mass.where.removeprefix("log_prob ")
+            if mass.failed
+            else f"integrates to about exp({log_z:.2g}), not 1"
+        )
         words += f"; log_prob {value}, so log_prob is wrong"
     elif abs(log_z) < CLOSE:
         words += "; the integral of log_prob is 1, so the sampler is wrong"
@@ -241,6 +246,26 @@ def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
     where = f"log_prob does not fall far out: {level:.6g} at radius 1000, {found[0]:.6g} at "
     where += f"{show(far[0])}: is there a floor?"
     return failed(name, "the mass of the ball inside of these rows", where)
+
+
+def reads_all(name: str, whole: Whole) -> Row | None:
+    """Return a failed row if log_prob does not change along a column without bounds; else None."""
+    rows = whole.pilot[:FEW]
+    if whole.box is None or len(rows) < FEW:
+        return None
+    here, spread = whole.log_density(rows), np.std(whole.pilot, axis=0)
+    if not np.any(np.isfinite(here)):
+        return None
+    for column in range(rows.shape[1]):
+        ends = whole.box.lower[column], whole.box.upper[column]
+        if np.all(np.isfinite(ends)):
+            continue
+        far = rows.copy()
+        far[:, column] += (1e3 if ends[1] == np.inf else -1e3) * spread[column]
+        if np.array_equal(whole.log_density(far), here):
+            where = f"log_prob does not change with column {column}, which has no bounds"
+            return failed(name, f"{FEW} rows, moved by a thousand widths", where)
+    return None
 
 
 def _by_quadrature(whole):

@@ -30,6 +30,7 @@ AGAIN = 48  # rows that are measured again before a failure
 # An error above the tolerance, and below so many times the accuracy that was named, is the
 # amplified error of a root search, or one more mistake.
 AMPLIFIED = 1e3
+ITERATED = 1e-3  # errors above are no longer those of an inverse found by iteration
 
 
 def round_trip(
@@ -102,7 +103,10 @@ def _back(name, measured, other, start, y, log_det, context_row):
         return passed(name, why)
     tolerance = np.maximum(first[worst], allowed(worst, 32 * NUDGE, 8))
     excess = np.where(clear[worst], error[worst] / tolerance, 0)
-    k, column = np.unravel_index(np.argmax(excess), excess.shape)
+    # Where the values do not return, log_det is that of another point.
+    astray = np.where(error[worst] > ITERATED, excess, 0)[:, : len(typical)]
+    shown = astray if np.max(astray) > 1 else excess
+    k, column = np.unravel_index(np.argmax(shown), shown.shape)
     p = worst[k]
     if not error[p, column] > tolerance[k, column]:
         return passed(name, why)
@@ -121,7 +125,7 @@ def _or_iterative(row, accuracy):
     if row.error < AMPLIFIED * accuracy:
         why = f"at accuracy {accuracy:.0e}: {row.why}"
         return replace(row, verdict=INCONCLUSIVE, why=why)
-    if 1e-13 < row.error < 1e-3:
+    if 1e-13 < row.error < ITERATED:
         hint = f"errors near {row.error:.0e}, as from an inverse found by iteration: "
         return replace(row, hint=f"{hint}if it is intended, pass accuracy={10 * row.error:.0e}")
     return row

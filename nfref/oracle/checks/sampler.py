@@ -7,11 +7,12 @@ import numpy as np
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer, no_answer
 from nfref.oracle.instruments.importance import SIGMAS
 from nfref.oracle.instruments.probes import Box
-from nfref.oracle.report import Row, failed, held, passed, show
+from nfref.oracle.report import PASS, Row, failed, held, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator
 
 SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
 FIRST = 16  # samples that show how long one takes
+CALLS, EACH, OF_CALLS = 40, 50, 1.0  # calls that are compared, samples of each, most seconds
 COLUMNS = 100  # most columns of which samples at any distance are compared
 
 
@@ -72,8 +73,46 @@ class Sampler:
         yield from self.generator(x, seed)
         x = x.astype(np.float64)
         x = x[np.isfinite(x).all(axis=1)]
-        yield independent("sample_independent", x)
+        row = independent("sample_independent", x)
+        yield self.of_calls(row, x, seed) if row.verdict == PASS else row
         return x
+
+    def of_calls(self, row: Row, x: Array, seed: int) -> Row:
+        """Return the row, or a failed one if the samples of a call have something in common.
+
+        The sums of their signs about the median of all samples then differ more from call to call
+        than those of independent samples do.
+        """
+        if len(x) < 1000:
+            return row
+        median, rng = np.median(x, axis=0), np.random.default_rng(seed + 2)
+        sums: list[Array] = []
+        signs = np.sign(x - median)
+        spread = np.std(signs, axis=0)
+        self.stopwatch.restart()
+        try:
+            self.draw(rng, EACH)  # a first call of a size may compile
+            timer = Timer()
+            while len(sums) < CALLS:
+                drawn = np.sign(self.draw(rng, EACH).astype(np.float64) - median)
+                sums.append(np.sum(drawn - np.mean(signs, axis=0), axis=0))
+                if timer() * CALLS > OF_CALLS * len(sums):
+                    return row
+        except NO_ANSWER:
+            return row
+        with np.errstate(all="ignore"):
+            excess = np.sum(np.square(sums) / (EACH * spread**2), axis=0)
+        column = int(np.argmax(np.where(spread > 0, excess, 0)))
+        # Laurent and Massart 2000, lemma 1: a sum of squares of CALLS normal numbers.
+        surprise = 0.5 * SIGMAS**2 + np.log(x.shape[1])
+        limit = CALLS + 2 * np.sqrt(CALLS * surprise) + 2 * surprise
+        if not excess[column] > limit:
+            return row
+        times = np.sqrt(excess[column] / CALLS)
+        where = f"samples of one call have something in common: column {column} differs "
+        where += f"{times:.2g} times as much from call to call as it should"
+        why = f"{CALLS} calls of {EACH} samples"
+        return failed(row.name, why, where, float(excess[column]), limit)
 
     def shape(self, x: Array) -> Row:
         """Check that samples are finite, of the dtype, and inside the domain."""

@@ -72,14 +72,14 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         name -> the values that a column can take, for columns whose kind you choose yourself:
         "real", "positive", "LOW:HIGH" (one end may be missing), "period P", "count" or
         "category". Columns of arrays are called "x1", "x2", ... By default, text, truth values
-        and categories of a DataFrame are categories if labels repeat. Its columns of up to 100
-        distinct whole numbers, each ten times on average, are counts; all other numbers are
-        real, or positive, or in 0:1 or 0:100, if all their values are and held-out scores say so
-        (:mod:`nfref.tables.fitting.supports`): the density is 0 beyond, unless you ask for
-        "real". Dates, durations and all else are refused; the message shows the line that converts
-        them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that many rows share, such
-        as a zero among amounts, has a probability of its own and may lie outside the support
-        (:mod:`nfref.tables.schema.atoms`).
+        and categories of a DataFrame, and truth values of an array, are categories if labels
+        repeat. Columns of up to 100 distinct whole numbers, each ten times on average, are counts;
+        all other numbers are real, or positive, or in 0:1 or 0:100, if all their values are and
+        held-out scores say so (:mod:`nfref.tables.fitting.supports`): the density is 0 beyond,
+        unless you ask for "real". Dates, durations and all else are refused; the message shows
+        the line that converts them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that
+        many rows share, such as a zero among amounts, has a probability of its own and may lie
+        outside the support (:mod:`nfref.tables.schema.atoms`).
     given : str or sequence of str, optional
         Columns that are given: the density is log p(others | given); the distribution of given
         columns is not modelled. Rows hold all columns as before; samples and imputed rows need

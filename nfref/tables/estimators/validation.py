@@ -33,7 +33,10 @@ class EstimatorRows:
         values = self._array_of(X, ensure_min_samples=2)
         names = [f"x{k + 1}" for k in range(values.shape[1])]
         whole = ()
-        if getattr(getattr(X, "dtype", None), "kind", None) in ("i", "u"):
+        kind = getattr(getattr(X, "dtype", None), "kind", None)
+        if kind == "b":
+            values = values.astype(bool)
+        elif kind in ("i", "u"):
             # An array has one type for all columns, which says little about each.
             whole, asked = names, {**dict.fromkeys(names), **asked}
         return names, list(values.T), asked, whole

@@ -80,7 +80,7 @@ def _answers(density, table, name, draws, least=1.0):
     place = _place_of(density, name)
     column = density.columns[place]
     if column.kind == "category":
-        raise ValueError(f"column: expected one of numbers, got the category {name!r}")
+        raise ValueError(f"column: expected a column of numbers, got the category {name!r}")
     table = list(table)
     table[place] = np.full(len(table[0]), np.nan)
     sampler = ConditionalSampler(density)

@@ -52,6 +52,8 @@ class Table:
         Columns that hold text: name -> the texts; ``values`` hold their places.
     whole : tuple of str
         Columns of whole numbers: by type, or by every value in a text file.
+    padded : tuple of str
+        Columns of a text file whose first rows have zeros in front, as codes have: 00501.
     """
 
     values: np.ndarray
@@ -61,6 +63,7 @@ class Table:
     doubtful: bool = False
     labels: dict = field(default_factory=dict)
     whole: tuple = ()
+    padded: tuple = ()
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))

@@ -15,6 +15,10 @@ from nfref.tables.reading.table import Table, TableError, is_number, named_colum
 HEAD = 200  # lines that decide delimiter and names
 _LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
 _DIGITS = re.compile(r"[-+]?\d+")
+_PADDED = re.compile(r"0\d+")
+_AMOUNT = r"[-+]?\d+([.,]\d+)*"
+_WITH_UNIT = re.compile(rf"[$€£¥]\s*{_AMOUNT}|{_AMOUNT}\s*[^\d\s.,:/_-]{{1,9}}")  # $ 3 or 12 kg
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?(\D.*)?|\d\d?([./])\d\d?\2\d\d.*|\d\d?:\d\d.*")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}([,.'\s]\d{3})+([,.]\d*)?")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 _SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*', re.I)  # as Excel writes it above a table
@@ -93,6 +97,9 @@ def _tables(path, file, header, texts, may_be_empty, keep):
             if name in texts
             or _look_like_text([row[k] for _, row in opening if len(row) == len(columns)])
         ]
+    opening = list(itertools.islice(rows, HEAD))
+    rows = itertools.chain(opening, rows)
+    padded = tuple(name for k, name in enumerate(columns) if _are_padded(opening, k))
     labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
@@ -100,7 +107,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     for values in _numbers(path, rows, columns, may_be_empty, commas):
         whole = (name for name, here in zip(columns, are_whole(values)) if here)
         names = tuple(name for name in whole if name not in labels)
-        yield Table(values, columns, named, remark, doubtful, labels, names)
+        yield Table(values, columns, named, remark, doubtful, labels, names, padded)
 
 
 def _about_commas(rows):
@@ -146,6 +153,17 @@ def _look_like_text(cells):
     filled = [cell for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
     return bool(filled) and not any(
         is_number(cell) or _LIKE_A_NUMBER.match(cell) for cell in filled
+    )
+
+
+def _are_padded(rows, k):
+    """Return whether the numbers of a column have one length, and a zero in front makes it so."""
+    cells = [cells[k].strip() for _, cells in rows if k < len(cells)]
+    filled = [cell for cell in cells if cell and cell.lower() not in MISSING]
+    return (
+        all(map(_DIGITS.fullmatch, filled))
+        and len(set(map(len, filled))) == 1
+        and any(map(_PADDED.fullmatch, filled))
     )
 
 
@@ -314,14 +332,18 @@ def _bad_cell(path, columns, rows, first, commas):
         for column, cell in zip(columns, cells):
             if not _is_readable(cell, commas):
                 came = repr(_short(cell)) if cell.strip() else "an empty cell"
-                hint = ""
+                hint = kind = ""
                 if _THOUSANDS.fullmatch(cell.strip()):
                     thousands = "thousands are not set apart by commas, points or blanks"
                     hint = f" ({thousands}; {_decimals(commas)})"
                 elif is_number(cell.replace(",", ".")):
                     hint = f" ({_decimals(commas)})"
+                elif _DATE.fullmatch(cell.strip()):
+                    kind = " (write dates and times as numbers, such as days since the first)"
+                elif _WITH_UNIT.fullmatch(cell.strip()):
+                    kind = " (numbers are written without a unit: remove it)"
                 where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"
-                words = f"{where}: expected a number, got {came}{hint}"
+                words = f"{where}: expected a number, got {came}{hint}{kind}"
                 return TableError(words, column, bool(cell.strip()), bool(hint))
 
 

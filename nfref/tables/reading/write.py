@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 import re
+from collections.abc import Collection
 
 import numpy as np
 
@@ -21,7 +22,11 @@ NUMBER = (float, int, np.integer)
 
 
 def write_table(
-    target: Any, columns: Sequence[str], blocks: Iterable[Array], guarded: bool = False
+    target: Any,
+    columns: Sequence[str],
+    blocks: Iterable[Array],
+    guarded: bool = False,
+    whole: Collection[str] = (),
 ) -> None:
     """Write rows that come as (M, D) arrays; numbers keep all their digits.
 
@@ -36,6 +41,8 @@ def write_table(
         Float32 values are written with the digits that float32 needs.
     guarded : bool
         Put an apostrophe before text that a spreadsheet would take for a formula.
+    whole : collection of str
+        Columns of whole numbers, which a .parquet holds as such.
 
     Raises
     ------
@@ -47,6 +54,8 @@ def write_table(
     if hasattr(target, "write"):
         return _write_text(target, columns, blocks)
     write, blocks = writer(target), iter(blocks)
+    if suffix(target) == ".parquet":
+        write = functools.partial(write, whole=whole)
     first = next(blocks, np.zeros((0, len(columns))))
     with replacing(target) as file:
         try:
@@ -195,14 +204,17 @@ def _npz(file, columns, blocks):
     np.savez(file, rows=np.concatenate([_numbers(values, ".npz") for values in blocks]))
 
 
-def _parquet(file, columns, blocks):
+def _parquet(file, columns, blocks, whole=()):
     pyarrow = _pyarrow("")
     from pyarrow import parquet
 
     with contextlib.ExitStack() as stack:
         rows = None
         for values in blocks:
-            arrays = [_as_arrow(pyarrow, column) for column in values.T]
+            arrays = [
+                _as_whole(pyarrow, column) if name in whole else _as_arrow(pyarrow, column)
+                for name, column in zip(columns, values.T)
+            ]
             batch = pyarrow.RecordBatch.from_arrays(arrays, list(columns))
             if rows is None:
                 rows = stack.enter_context(parquet.ParquetWriter(file, batch.schema))
@@ -218,6 +230,16 @@ def _pyarrow(path):
             "(pip install pyarrow)"
         ) from None
     return pyarrow
+
+
+def _as_whole(pyarrow, values):
+    """Return whole numbers (N,) as integers for pyarrow; NaN and None are missing cells."""
+    numbers = values.astype(np.float64)
+    missing = np.isnan(numbers)
+    largest = np.max(np.abs(numbers), initial=0.0, where=~missing)
+    if largest >= 2.0**63:
+        raise TableError(f"expected whole numbers below 2^63, got {largest:g}; a .csv holds them")
+    return pyarrow.array(np.where(missing, 0, numbers).astype(np.int64), mask=missing)
 
 
 def _as_arrow(pyarrow, values):

@@ -111,10 +111,15 @@ def minutes_of_real(columns: int) -> float:
     return MINUTES * columns**3
 
 
+def labels_repeat(distinct: int, rows: int) -> bool:
+    """Return whether so many different texts are few enough for the labels of a category."""
+    return distinct <= max(FEW_LABELS, rows / 10)
+
+
 def _check_labels_repeat(name, values, labels):
     """Check that text that was not declared a category has labels that repeat."""
     distinct = len({*map(plain, values.tolist()), *labels})
-    if distinct > max(FEW_LABELS, len(values) / 10):
+    if not labels_repeat(distinct, len(values)):
         got = f"{distinct:,} different ones in {len(values):,} rows"
         raise ColumnError(name, f"expected labels that repeat, got {got}", labels=True)
 
@@ -349,6 +354,8 @@ def check_independent(columns: Sequence[Continuous], values: list[Any]) -> None:
     null = directions[-1] / size / largest
     used = np.flatnonzero(np.abs(directions[-1]) > 1e-6)
     last = used[-1]
-    terms = " + ".join(f"{-null[k] / null[last]:.6g} {columns[k].name!r}" for k in used[:-1])
-    what = f"expected a column that is not a linear function of others, got {terms} plus a constant"
+    factors = [(-null[k] / null[last], columns[k].name) for k in used[:-1]]
+    terms = " ".join(f"{'-' if by < 0 else '+'} {abs(by):.6g} * {name!r}" for by, name in factors)
+    terms = terms.removeprefix("+ ")
+    what = f"expected values that other columns do not determine, got {terms} + a constant"
     raise ColumnError(columns[last].name, what, useless=True)

@@ -514,6 +514,20 @@ class Count(Configuration):
         )
 
 
+def is_whole(column: Continuous | Category | Count) -> bool:
+    """Return whether samples of a column are whole numbers that 64 bits can hold.
+
+    Tails without a bound reach beyond 2^63.
+    """
+    if isinstance(column, Count):
+        return True
+    if isinstance(column, Category):
+        return all(type(label) is int for label in column.labels)
+    if column.step is None or not np.isfinite([column.low, column.high]).all():
+        return False
+    return all(float(number).is_integer() for number in (column.step, column.offset, *column.atoms))
+
+
 def plain(value: Any) -> Any:
     """Return a label as a plain Python value, so that NumPy's and pandas' labels equal it."""
     return value.item() if isinstance(value, np.generic) else value

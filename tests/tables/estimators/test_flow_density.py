@@ -344,6 +344,16 @@ def test_what_is_given_to_samples_is_a_dictionary(gaussian):
             gaussian.sample(given=given)
 
 
+def test_truth_values_of_an_array_are_those_of_a_frame():
+    x = np.random.default_rng(0).random((200, 2)) < [0.3, 0.6]
+    frame = pd.DataFrame(x, columns=["x1", "x2"])
+    array, named = (nfref.FlowDensity("gaussian", random_state=0).fit(X) for X in (x, frame))
+    assert array.columns_ == named.columns_ and array.columns_[0].labels == (False, True)
+    np.testing.assert_array_equal(array.score_samples(x), named.score_samples(frame))
+    np.testing.assert_array_equal(array.sample(9, 0), named.sample(9, 0).to_numpy())
+    assert array.sample(9).dtype == bool
+
+
 def test_the_frames_of_a_pipeline():
     pytest.importorskip("polars")
     pipe = make_pipeline(StandardScaler(), nfref.FlowDensity("gaussian", random_state=0))

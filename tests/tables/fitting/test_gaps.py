@@ -445,7 +445,7 @@ def test_labels_and_counts_that_cannot_be(mixed):
         ValueError, match="^given\\['count'\\]: expected a whole number of at least 0, got 1.5$"
     ):
         model.sample(2, given={"count": 1.5})
-    with pytest.raises(ValueError, match="^column: expected one of numbers, got the category"):
+    with pytest.raises(ValueError, match="^column: expected a column of numbers, got the category"):
         model.quantile(data, "town")
 
 

@@ -32,6 +32,13 @@ def fit(path, lines, *options, encoding="utf-8"):
             "utf-8",
             "(thousands are not set apart by commas",
         ),
+        (
+            ["a,b", *(f"{a},{b} kg" for a, b in ROWS)],
+            (),
+            "utf-8",
+            "kg' (numbers are written without a unit: remove it); --column b=category takes its "
+            "texts as labels, --without b leaves the column out\n",
+        ),
         (["a,a", *PLAIN], (), "utf-8", "expected columns of different names, got 'a' 2 times"),
         (
             ["a,b,w", *(f"{line},-1" for line in PLAIN)],

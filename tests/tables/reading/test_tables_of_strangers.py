@@ -98,9 +98,11 @@ def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
         (["1,234.5", "2,345.6"], "thousands are not set apart by commas"),
         (
             ["59.3%", "12%"],
-            "expected a number, got '59.3%'; --column a=category takes its texts as",
+            "expected a number, got '59.3%' (numbers are written without a unit: remove it); "
+            "--column a=category takes its texts as",
         ),
-        (["2024-01-01", "2024-01-02"], "expected a number, got '2024-01-01'"),
+        (["2024-01-01", "2024-01-02"], "got '2024-01-01' (write dates and times as numbers"),
+        (["1/3/24 9:30", "12:30"], "got '1/3/24 9:30' (write dates and times as numbers"),
         (["1,5", "2,5"], "decimals are written with a point"),
         (["$3", "€ 4"], "expected a number, got '$3'"),
     ],
