@@ -192,7 +192,7 @@ def test_one_flow_alone_is_a_plan_of_the_same_search(folder, capsys):
         2,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
+        patch.setattr("nfref.tables.fitting.gaps.MOST_ROUNDS", 1)
         told = run(
             capsys, "fit", "gaps.csv", "--flow", "nsf", *options, "--verbose", "--out", "m.npz"
         )

@@ -38,7 +38,7 @@ def with_gaps(data, share=0.1, seed=1):
 def fewer_rounds():
     """Fill gaps in fewer rounds; the tests of the estimator check the full number."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
+        patch.setattr("nfref.tables.fitting.gaps.MOST_ROUNDS", 1)
         yield
 
 

@@ -3,9 +3,9 @@
 Two steps alternate. Every missing cell is sampled given the other cells of its row, under the
 density so far (E, by one sample). Then the density is fitted to the filled rows (M). The error that
 is left shrinks in each round by about the share of missing cells; for a component of a mixture, by
-their share in its rows. So the first rounds use a Gaussian, which forgets its start,
-and the next ones mixtures; both are cheap. In the end the whole plan is fitted to the rows as they
-are filled then.
+their share in its rows. The column with the largest share decides the number of rounds. The first
+rounds use a Gaussian, which forgets its start, and as many follow with mixtures; both are cheap. In
+the end the whole plan is fitted to the rows as they are filled then.
 
 So parameters follow from one sample of the missing cells, not from their mean; flows learn what
 simple densities put into the gaps; and held-out rows are scored as filled. The method assumes that
@@ -33,7 +33,8 @@ from nfref.tables.queries.missing_cells import impute
 from nfref.tables.schema.columns import is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
-ROUNDS = 10  # of each kind
+MOST_ROUNDS = 10  # of each kind
+LEFT = 1e-3  # of the error of the start, after the rounds of a kind
 ROWS_OF_A_ROUND = 5000  # most rows of a round
 SHARE_OF_BUDGET = 0.3  # share of the time budget after which no new round begins
 
@@ -79,23 +80,24 @@ def fit_incomplete_table(
     rng = np.random.default_rng([seed, 1])
     filled = [_from_the_same(values, counts, rng) for values in table]
     plan, progress = plan.begun(), progress or Progress()
-    progress.stage("values for empty cells")
-    found = _fill(filled, table, counts, plan, fit, rng)
+    found = _fill(filled, table, counts, plan, fit, rng, progress)
     if not came():
         found = fit(filled, plan, weight=counts, progress=progress, limit=limit)
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
-def _fill(filled, table, counts, plan, fit, rng):
+def _fill(filled, table, counts, plan, fit, rng, progress):
     """Fill the gaps in place, in rounds of a simple density; return the last one that was fitted.
 
     Ctrl-C after the first round keeps the round before.
     """
-    kinds = ["gaussian"] * ROUNDS + ["mixture"] * (ROUNDS if plan.flow != "gaussian" else 0)
+    rounds = _rounds(table, counts)
+    kinds = ["gaussian"] * rounds + ["mixture"] * (rounds if plan.flow != "gaussian" else 0)
     few, found = slice(ROWS_OF_A_ROUND), None
     try:
         with interruptible():
             for k, kind in enumerate(kinds, 1):
+                progress.stage(f"values for empty cells   round {k} of {len(kinds)}")
                 simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
                 found = fit([values[few] for values in filled], simple, weight=counts[few])
                 last = k == len(kinds) or plan.has_spent(SHARE_OF_BUDGET)
@@ -109,6 +111,12 @@ def _fill(filled, table, counts, plan, fit, rng):
         if found is None or insisted():
             raise
     return found
+
+
+def _rounds(table, counts):
+    """Return how many rounds of a kind leave less of the error than ``LEFT``, or the most."""
+    share = max(np.average(is_missing(values), weights=counts) for values in table)
+    return next((k for k in range(1, MOST_ROUNDS) if share**k <= LEFT), MOST_ROUNDS)
 
 
 def uninformative_rows(

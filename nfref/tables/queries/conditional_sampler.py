@@ -250,13 +250,18 @@ class ConditionalSampler:
             list(itertools.product(*[range(int(count)) for count in labels])), np.float64
         )
         joint = np.empty((len(codes), len(written)))
-        for k, combination in enumerate(written):
-            codes = codes.copy()
-            codes[:, missing] = combination
-            joint[:, k] = discrete.log_prob(codes) + log_continuous(codes, u)
+        size = max(1, ROWS_AT_ONCE // max(1, len(codes)))
+        for start in range(0, len(written), size):
+            some = written[start : start + size]
+            all_codes = np.repeat(codes, len(some), axis=0)
+            all_codes[:, missing] = np.tile(some, (len(codes), 1))
+            found = discrete.log_prob(all_codes)
+            found = found + log_continuous(all_codes, np.repeat(u, len(some), axis=0))
+            joint[:, start : start + size] = found.reshape(len(codes), len(some))
         log_q = np.logaddexp.reduce(joint, axis=1)
         edges = np.cumsum(np.exp(joint - log_q[:, None]), axis=1)
         chosen = np.sum(noise.label[:, None] * edges[:, -1:] >= edges[:, :-1], axis=1)
+        codes = codes.copy()
         codes[:, missing] = written[chosen]
         return codes, log_q
 

@@ -119,7 +119,7 @@ pickle.dump(found, sys.stdout.buffer)
 def test_all_that_a_fitted_object_answers_it_answers_in_another_process(
     tmp_path, monkeypatch, kind, flow, options
 ):
-    monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
+    monkeypatch.setattr("nfref.tables.fitting.gaps.MOST_ROUNDS", 1)
     rows, holes = table(), gaps(table())
     model = getattr(nfref, kind)(
         flow,

@@ -377,7 +377,7 @@ def test_training_with_gaps_is_not_fooled_by_which_are_missing():
 
 
 def test_training_with_gaps_of_any_order_and_weights(monkeypatch):
-    monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 2)
+    monkeypatch.setattr("nfref.tables.fitting.gaps.MOST_ROUNDS", 2)
     rows, _ = with_gaps_that_depend(300)
     rows[:3] = GAP  # rows without any cell
     rng = np.random.default_rng(0)
@@ -567,8 +567,11 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
     assert np.all(np.isfinite(filled[1]))
 
 
-@pytest.mark.parametrize("budget, rounds", [(None, 2 * gaps.ROUNDS), (1e-3, 1), (1e3, 20)])
-def test_rounds_end_with_the_time(monkeypatch, budget, rounds):
+@pytest.mark.parametrize(
+    "every, budget, rounds",
+    [(12, None, 6), (4, None, 10), (2, None, 2 * gaps.MOST_ROUNDS), (4, 1e-3, 1), (4, 1e3, 10)],
+)
+def test_rounds_follow_the_share_of_gaps_and_end_with_the_time(monkeypatch, every, budget, rounds):
     asked = []
 
     def counted(columns, table, plan, *rest, **options):
@@ -577,7 +580,7 @@ def test_rounds_end_with_the_time(monkeypatch, budget, rounds):
 
     monkeypatch.setattr(gaps, "fit_table", counted)
     table = np.random.default_rng(0).standard_normal((60, 2))
-    table[::4, 1] = np.nan
+    table[::every, 1] = np.nan
     columns = find_columns(("a", "b"), list(table.T))
     gaps.fit_incomplete_table(columns, list(table.T), Plan(members=0, time_budget=budget), 0)
     assert len(asked) == rounds + 1

@@ -437,7 +437,7 @@ def test_a_category_never_seen():
 
 
 def test_a_missing_cell_costs_no_row(monkeypatch):
-    monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
+    monkeypatch.setattr("nfref.tables.fitting.gaps.MOST_ROUNDS", 1)
     data = frame()
     data.loc[3, "size"] = np.nan
     model = nfref.FlowDensity("gaussian", random_state=0).fit(data)

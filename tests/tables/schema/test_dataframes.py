@@ -289,7 +289,7 @@ def test_polars():
 @pytest.fixture
 def one_round(monkeypatch):
     """Fill gaps in one round; other tests check the rest."""
-    monkeypatch.setattr("nfref.tables.fitting.gaps.ROUNDS", 1)
+    monkeypatch.setattr("nfref.tables.fitting.gaps.MOST_ROUNDS", 1)
 
 
 def test_tables_of_pyarrow(one_round):
