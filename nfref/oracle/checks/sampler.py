@@ -103,7 +103,8 @@ class Sampler:
         with np.errstate(all="ignore"):
             excess = np.sum(np.square(sums) / (EACH * spread**2), axis=0)
         column = int(np.argmax(np.where(spread > 0, excess, 0)))
-        # Laurent and Massart 2000, lemma 1: a sum of squares of CALLS normal numbers.
+        # By Chernoff's bound, a sum of squares of CALLS normal numbers exceeds the limit with
+        # probability exp(-surprise) at most.
         surprise = 0.5 * SIGMAS**2 + np.log(x.shape[1])
         limit = CALLS + 2 * np.sqrt(CALLS * surprise) + 2 * surprise
         if not excess[column] > limit:

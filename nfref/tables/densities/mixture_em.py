@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Generator
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 
 # Share of a component's variance in each column that is the column's own, however similar columns
@@ -53,7 +53,7 @@ class EMState:
     own: Any  # (S, K, D), P, with factors
     collapsed: np.ndarray  # (S, K)
 
-    def at(self, places):
+    def at(self, places: Any) -> "EMState":
         """Return some of the searches."""
         found: list[Any] = [
             None if value is None else value[places] for value in vars(self).values()
@@ -85,18 +85,20 @@ class EMRows:
     prior_rows: float
 
     @classmethod
-    def of(cls, z, weight, factors, prior_rows):
+    def of(cls, z: Array, weight: Array | None, factors: int | None, prior_rows: float) -> "EMRows":
         """Return the EMRows of an (N, D) array."""
         weight = np.ones(len(z)) if weight is None else np.asarray(weight, np.float64)
         return cls(np.ascontiguousarray(z.T), weight, _gaps(z) ** 2, factors, prior_rows)
 
-    def first(self, number):
+    def first(self, number: int) -> "EMRows":
         """Return the first rows, or all."""
         if number >= len(self.weight):
             return self
         return EMRows.of(self.z[:, :number].T, self.weight[:number], self.factors, self.prior_rows)
 
-    def improve(self, found, steps, left, tolerance):
+    def improve(
+        self, found: EMState, steps: int, left: int, tolerance: float
+    ) -> tuple[EMState, Array, int]:
         """Return (found, mean log-likelihoods (S,) before the last step, steps left)."""
         previous = np.full(len(found.means), -np.inf)
         for step in range(steps):
@@ -112,7 +114,7 @@ class EMRows:
         size = max(1, AT_ONCE // (searches * self.z.size))
         return [slice(start, start + size) for start in range(0, components, size)]
 
-    def expect(self, found):
+    def expect(self, found: EMState) -> tuple[Array, Array]:
         """Return (shares of components in rows (S, K, N), mean log-likelihoods (S,))."""
         joint = np.concatenate(
             [self._squares(found, part) for part in self._chunks(found.means)], axis=1
@@ -134,7 +136,7 @@ class EMRows:
         scaled *= scaled
         return np.sum(scaled, axis=-2)
 
-    def maximise(self, shares, found=None):
+    def maximise(self, shares: Array, found: EMState | None = None) -> EMState:
         """Return the next EMState for the shares (S, K, N) of components in rows."""
         shares = shares * self.weight
         # A component without rows keeps a weight near zero instead of zero.
