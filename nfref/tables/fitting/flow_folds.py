@@ -76,7 +76,7 @@ class FlowFolds:
 
     @property
     def message(self) -> str:
-        """How the trainings ended, in a line."""
+        """A line about the end of the trainings."""
         done = self.done
         if len(done) == 1:
             return done[0].message

@@ -250,7 +250,7 @@ class ConditionalSampler:
             list(itertools.product(*[range(int(count)) for count in labels])), np.float64
         )
         joint = np.empty((len(codes), len(written)))
-        size = max(1, ROWS_AT_ONCE // max(1, len(codes)))
+        size = max(1, ROWS_AT_ONCE // len(codes))
         for start in range(0, len(written), size):
             some = written[start : start + size]
             all_codes = np.repeat(codes, len(some), axis=0)

@@ -88,17 +88,15 @@ def _tables(path, file, header, texts, may_be_empty, keep):
         rows, columns = _picked(path, rows, columns, kept), kept
     if callable(texts):
         texts = texts(columns, named)
+    opening = list(itertools.islice(rows, HEAD))
+    rows = itertools.chain(opening, rows)
     if ... in texts:
-        opening = list(itertools.islice(rows, HEAD))
-        rows = itertools.chain(opening, rows)
         texts = [
             name
             for k, name in enumerate(columns)
             if name in texts
             or _look_like_text([row[k] for _, row in opening if len(row) == len(columns)])
         ]
-    opening = list(itertools.islice(rows, HEAD))
-    rows = itertools.chain(opening, rows)
     padded = tuple(name for k, name in enumerate(columns) if _are_padded(opening, k))
     labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
     if labels:
