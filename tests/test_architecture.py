@@ -120,7 +120,6 @@ INSIDES = re.compile(
 INSIDERS = (
     "nfref.runtime.autograd_internals",
     "nfref.kernels.numba_internals",
-    "nfref.kernels.cuda.simulated",
 )
 
 
