@@ -18,6 +18,7 @@ for library in ("OPENBLAS", "MKL", "OMP"):
 
 # Without Numba, skip modules that test only Numba code.
 NO_NUMBA = find_spec("numba") is None
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 KERNELS = re.compile(r"^(import numba|from (numba|llvmlite|nfref\.kernels)\b)", re.MULTILINE)
 collect_ignore = [
     path
@@ -42,6 +43,10 @@ def pytest_configure(config):
 
         for part in ("couplings", "masks"):
             optional_parts({part, "splines"})
+    if SIMULATED:
+        from tests.kernels.cuda_simulator import complete_simulator
+
+        complete_simulator()
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def skip_twins(monkeypatch):
     )
 
 
-@pytest.fixture(autouse=os.environ.get("NUMBA_ENABLE_CUDASIM") == "1")
+@pytest.fixture(autouse=SIMULATED)
 def patience(monkeypatch):
     """Raise the oracle's time limit in CUDA's simulator, where kernels are slow."""
     from nfref.oracle.instruments import guarded_calls

@@ -117,11 +117,7 @@ INSIDES = re.compile(
     r"(llvmlite|numba\.(core|np|cuda\.simulator)|"
     r"autograd\.(tracer|core|extend|util))(\.|$)"
 )
-INSIDERS = (
-    "nfref.runtime.autograd_internals",
-    "nfref.kernels.numba_internals",
-    "nfref.kernels.cuda.simulated",
-)
+INSIDERS = ("nfref.runtime.autograd_internals", "nfref.kernels.numba_internals")
 
 
 def insides(path):

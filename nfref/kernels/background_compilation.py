@@ -2,27 +2,26 @@
 
 A fit knows from the start which kernels it will run. The first fit on a machine starts workers:
 processes that only compile kernels into the cache on disk, in the order in which they will be
-needed. If this process needs a kernel that is not in the cache, there are two cases. A worker
-compiles it: then the process waits, and meanwhile compiles kernels that nobody has begun. Or no
-worker does: then the process compiles it itself, and asks no worker for it.
+needed. The cache lets one process at a time compile a kernel (:class:`nfref.runtime.files.Turn`).
+If this process needs a kernel that is not in the cache, there are two cases. A worker compiles it:
+then the process waits, and meanwhile compiles kernels that nobody has begun. Or no worker does:
+then the process compiles it itself, and workers leave it out.
 
 So workers change only when and where code is compiled. A worker that dies, or cannot write, loses
 only its current kernel, and all workers end with this process. None is started if everything is in
-the cache, if the cache cannot be written, or if there is only one processor. A process that is
-itself one of several starts none either.
+the cache, if the cache cannot be written or has no locks, or if there is only one processor. A
+process that is itself one of several starts none either.
 """
 
 import atexit
+import itertools
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-from collections import deque
-from concurrent.futures import Future, wait
 from contextlib import suppress
-from queue import SimpleQueue
 from typing import NamedTuple
 
 import numba
@@ -37,6 +36,7 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.compile_notice import announce
 from nfref.kernels.numba_internals import config
 from nfref.kernels.simd.matmul import ensure_compiled, pretend_compiled, products_for
+from nfref.runtime import files
 from nfref.runtime.annotations import Any
 from nfref.runtime.backends import processors
 
@@ -73,12 +73,10 @@ class Task(NamedTuple):
         """Its entry in the cache."""
         return self.kernel._cache.path(self.types, self.kernel.targetctx.codegen())
 
-
-class Job(NamedTuple):
-    """A task for any worker; its future can be cancelled until one begins."""
-
-    task: Task
-    future: Future
+    @property
+    def is_done(self):
+        """True if its entry exists."""
+        return os.path.exists(self.path)
 
 
 def tasks_of(need):
@@ -109,6 +107,17 @@ def tasks_of(need):
     if need.gradient and not need.in_one_call:
         yield task(chain.add_partial_sums, table, flat, 0, 0, products=())
         yield task(_adam_update, *[flat] * 5, 0, 0, products=())
+
+
+def compile_each(tasks):
+    """Compile the kernels that are not in the cache, unless another process does."""
+    for task in tasks:
+        if not (task.is_done or files.Turn.is_taken(task.path)):
+            if task.products:
+                ensure_compiled(*task.products)
+            task.kernel.compile(task.types)
+            if not task.is_done:  # the folder cannot be written
+                return
 
 
 # The parent -----------------------------------------------------------------------------------
@@ -151,129 +160,82 @@ def can_start_workers():
     )
     # If this is one of several processes, the others use the processors.
     is_alone = multiprocessing.parent_process() is None
-    return is_kept and is_python and is_alone and cache.is_writable()
+    return is_kept and is_python and is_alone and files.HAS_LOCKS and cache.is_writable()
 
 
 class CompileWorkers:
-    """The workers of this process, and all kernels that they have been asked for.
+    """The workers of this process.
 
     Attributes
     ----------
-    workers : list of Worker
-    jobs : dict
-        name of an entry -> Job
+    processes : list of Popen
+    tasks : dict
+        path of an entry -> the task that makes it, of all tasks of the workers
     asked : set of Need
         Those that :meth:`start` has looked for: a fit of many flows asks again and again.
     """
 
     def __init__(self):
-        self.workers = []
         self.forget()
 
     def forget(self):
-        """Forget all entries.
-
-        In a child process no thread asks the workers of its parent.
-        """
-        self.jobs, self.asked = {}, set()
+        """Forget all workers: those of its parent do not work for a child process."""
+        self.processes, self.tasks, self.asked = [], {}, set()
 
     def start(self, needs):
         """Start workers, unless this process is as fast alone; return True if any compile."""
-        needs, missing = [need for need in needs if need not in self.asked], {}
+        needs = [need for need in needs if need not in self.asked]
         self.asked.update(needs)
-        for task in (task for need in needs for task in tasks_of(need)):
-            path = task.path
-            if path.name not in self.jobs and not os.path.exists(path):
-                missing[path.name] = Job(task, Future())
-        free = processors() - 1 - sum(worker.process.poll() is None for worker in self.workers)
-        if free < 1 or sum(bool(job.task.products) for job in missing.values()) < 2:
-            return any(not job.future.done() for job in self.jobs.values())
-        announce()
-        cache.when_missing(self.wait)
-        self.jobs.update(missing)
-        # Large ones first: this process compiles the small ones while it waits for a large one.
-        todo = deque(sorted(missing.items(), key=lambda item: not item[1].task.products))
-        # One worker for each dtype, as these have no code in common.
-        for _ in range(min(free, len({need.dtype for need in needs}))):
-            with suppress(OSError):  # no more processes, or no such file
-                self.workers.append(Worker(needs, todo))
-        return True
+        tasks = {task.path: task for need in needs for task in tasks_of(need)}
+        large = sum(bool(task.products) and not task.is_done for task in tasks.values())
+        free = processors() - 1 - self.alive()
+        if free >= 1 and large >= 2:
+            announce()
+            self.tasks.update(tasks)
+            cache.when_waiting(self.help_while)
+            # One worker for each dtype, as these have no code in common.
+            for first in range(min(free, len({need.dtype for need in needs}))):
+                with suppress(OSError):  # no more processes, or no such file
+                    self.processes.append(worker(needs, first))
+        return self.alive() > 0
 
-    def wait(self, name):
-        """Wait while a worker compiles the entry ``name``; return True if one did.
+    def help_while(self, path):
+        """Compile kernels that nobody has begun, while another process compiles the entry.
 
-        If none has begun, none will, and the caller has to. A process that waits compiles kernels
-        that nobody has begun.
+        Small ones first: what the caller waits for may be ready in a moment.
         """
-        if name not in self.jobs or self.jobs[name].future.cancel():
-            return False
-        future = self.jobs[name].future
-        while not future.done():
-            task = self.take()
-            if task is None:
-                wait([future], 1)  # on Windows, Ctrl-C can't end one without a timeout
-                continue
-            if task.products:
-                ensure_compiled(*task.products)
-            task.kernel.compile(task.types)
-        return True
+        tasks = sorted(self.tasks.values(), key=lambda task: bool(task.products))
+        compile_each(itertools.takewhile(lambda task: files.Turn.is_taken(path), tasks))
 
-    def take(self):
-        """Take a task that nobody has begun; None if there is none.
-
-        A small one if there is any: what the caller waits for may be ready in a moment.
-        """
-        for job in sorted(self.jobs.values(), key=lambda job: bool(job.task.products)):
-            if not job.future.done() and job.future.cancel():
-                return job.task
-        return None
+    def alive(self):
+        """Return the number of workers that have not ended."""
+        return sum(process.poll() is None for process in self.processes)
 
     def stop(self):
         """Close the input of the workers, which ends them."""
-        for worker in self.workers:
+        for process in self.processes:
             with suppress(OSError, subprocess.TimeoutExpired):
-                worker.process.stdin.close()
-                worker.process.wait(2)
+                process.stdin.close()
+                process.wait(2)
 
 
-class Worker(threading.Thread):
-    """A process, and a thread that asks it for one kernel after the other.
-
-    Several take the names of entries and their jobs from the same ``todo``.
-    """
-
-    def __init__(self, needs, todo):
-        super().__init__(daemon=True)
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
-        # Signals of the terminal, such as Ctrl-C, are for this process alone.
-        apart: Any = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if os.name == "nt"
-            else {"start_new_session": True}
-        )
-        self.todo = todo
-        self.process: Any = subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(needs)],
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "NUMBA_CACHE_DIR": config.CACHE_DIR or ""},
-            **apart,
-        )
-        self.start()
-
-    def run(self):
-        """Ask for each kernel that nobody has begun; a process that has ended answers at once."""
-        with suppress(OSError, IndexError), self.process as process:
-            process.stdout.readline()  # until it is ready
-            while True:
-                name, job = self.todo.popleft()  # an IndexError once all are taken
-                if job.future.set_running_or_notify_cancel():
-                    with suppress(OSError, ValueError):
-                        print(name, file=process.stdin, flush=True)
-                        process.stdout.readline()
-                    job.future.set_result(None)
+def worker(needs, first):
+    """Start a process that compiles what ``needs`` have, from large kernel ``first`` on."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
+    # Signals of the terminal, such as Ctrl-C, are for this process alone.
+    apart: Any = (
+        {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+        if os.name == "nt"
+        else {"start_new_session": True}
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps([needs, first])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "NUMBA_CACHE_DIR": config.CACHE_DIR or ""},
+        **apart,
+    )
 
 
 COMPILE_WORKERS = CompileWorkers()
@@ -286,26 +248,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def work():
-    """Compile the kernels that the parent asks for by name, until it ends.
+    """Compile the kernels of the needs in the arguments, until the parent ends."""
 
-    The arguments are needs, which have all of these.
-    """
-    names: SimpleQueue = SimpleQueue()
-
-    def listen():
-        for line in sys.stdin:
-            names.put(line.strip())
+    def end_with_the_parent():
+        sys.stdin.read()
         os._exit(0)
 
-    threading.Thread(target=listen, daemon=True).start()
-    tasks: dict[str, Task] = {}
-    for optional, *others in json.loads(sys.argv[1]):
+    threading.Thread(target=end_with_the_parent, daemon=True).start()
+    needs, first = json.loads(sys.argv[1])
+    tasks = []
+    for optional, *others in needs:
         need = Need(tuple(optional), *others)
         pretend_compiled(np.dtype(need.dtype))
-        tasks.update((task.path.name, task) for task in tasks_of(need))
-    while True:
-        print(flush=True)
-        task = tasks[names.get()]
-        task.kernel.compile(task.types)
-        if not os.path.exists(task.path):  # the folder cannot be written
-            return
+        tasks += tasks_of(need)
+    # Large ones first: the parent compiles small ones before it waits for a large one.
+    tasks.sort(key=lambda task: not task.products)
+    compile_each(tasks[first:] + tasks[:first])
+    os._exit(0)  # the thread still reads

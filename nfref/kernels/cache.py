@@ -80,12 +80,12 @@ class Cache:
         path, result = self.path(signature, context.codegen()), None
         if path is not None:
             result = _read(path, context)
-            if result is None and any(wait(path.name) for wait in _WAIT):
-                result = _read(path, context)
         if result is None:
             announce()
             if path is not None:
                 self.done()
+                for wait in _WAITING:
+                    wait(path)
                 self._turn = Turn(path, LONGEST)
                 result = _read(path, context)  # another process may have compiled it
         return result
@@ -118,12 +118,12 @@ def unpacked(payload, context):
     return numba_internals.CompileResult._rebuild(context, *pickle.loads(payload))
 
 
-_WAIT: list = []
+_WAITING: list = []
 
 
-def when_missing(wait):
-    """Let ``wait(name)`` be called for a missing entry; it returns True once the entry exists."""
-    _WAIT[:] = [wait]
+def when_waiting(wait):
+    """Let ``wait(path)`` be called for a missing entry, which another process may compile."""
+    _WAITING[:] = [wait]
 
 
 def _read(path, context):

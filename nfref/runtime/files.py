@@ -217,9 +217,9 @@ class Turn:
     locks.
     """
 
-    def __init__(self, path: str, seconds: float) -> None:
-        folder, name = os.path.split(path)
-        self._path = os.path.join(folder, name.join(PART))
+    def __init__(self, path: PathLike, seconds: float) -> None:
+        folder = os.path.dirname(path)
+        self._path = self._lock_of(path)
         self._descriptor: int | None = None
         self._ending = threading.Lock()
         end = time.monotonic() + seconds
@@ -234,6 +234,17 @@ class Turn:
                 else:
                     os.close(descriptor)
                     time.sleep(0.05)
+
+    @staticmethod
+    def _lock_of(path):
+        """Return the file that a process locks to have the turn."""
+        folder, name = os.path.split(path)
+        return os.path.join(folder, name.join(PART))
+
+    @classmethod
+    def is_taken(cls, path: PathLike) -> bool:
+        """Return whether a process has the right, or had it when it was killed."""
+        return os.path.exists(cls._lock_of(path))
 
     def end(self) -> None:
         """Pass the right on to another process. Several threads may call this."""

@@ -24,6 +24,10 @@ from nfref.transformers.rational_quadratic import RationalQuadratic
 from nfref.transformers.transformer import over_rows
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+if SIMULATED:
+    from tests.kernels.cuda_simulator import complete_simulator
+
+    complete_simulator()
 DTYPES = (np.float64, np.float32)
 SIGNS = {"forward": 1, "inverse": -1}
 TRANSFORMERS = [

@@ -5,10 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
@@ -21,6 +19,7 @@ from nfref.kernels.adam import _adam_update
 from nfref.kernels.chain import fused_steps
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.matmul import column, outer_product, product
+from nfref.runtime import files
 from nfref.runtime import params as trees
 from nfref.tables.fitting.flow_training import compile_ahead
 from nfref.tables.fitting.folds import Fold
@@ -41,19 +40,16 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.setattr(
         background_compilation, "COMPILE_WORKERS", background_compilation.CompileWorkers()
     )
-    monkeypatch.setattr(cache, "_WAIT", [])
+    monkeypatch.setattr(cache, "_WAITING", [])
     needs = []
     monkeypatch.setattr(
-        background_compilation, "Worker", lambda some, todo: needs.append(some) or FakeWorker()
+        background_compilation, "worker", lambda some, first: needs.append(some) or FakeProcess()
     )
     return needs
 
 
-class FakeWorker:
+class FakeProcess:
     """A worker that is alive."""
-
-    def __init__(self):
-        self.process = self
 
     def poll(self):
         return None
@@ -138,6 +134,7 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
         "a frozen program",
         "a program that holds a Python",
         "no sources",
+        "no locks",
         "one of several processes",
     ],
 )
@@ -166,6 +163,8 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
         monkeypatch.setattr(sys, "executable", "/usr/bin/blender")
     elif why == "no sources":
         monkeypatch.setattr(chain.vjp, "_cache", numba.core.caching.NullCache())
+    elif why == "no locks":
+        monkeypatch.setattr(files, "HAS_LOCKS", False)
     else:
         monkeypatch.setattr(os.path, "exists", lambda path: True)
     background_compilation.start(wanted)
@@ -182,96 +181,72 @@ def plus_one(x):
     return x + 1
 
 
-# Waiting ----------------------------------------------------------------------------------
+def twice(x):
+    return 2 * x
 
 
-class Asked:
-    """A process of a worker: it writes down what it is asked for, and answers when it may."""
-
-    def __init__(self):
-        self.asked, self.may_answer = [], threading.Event()
-        self.stdin = self.stdout = self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.asked.append("the end")
-
-    def write(self, text):
-        self.asked += text.split()
-
-    def flush(self):
-        pass
-
-    def readline(self):
-        if self.asked:
-            self.may_answer.wait()
+# Taking turns -----------------------------------------------------------------------------
 
 
-def job(ran, name):
-    """A job that writes its name down where it is compiled."""
+def kernel_and_task():
+    kernel = jit.kernel(plus_one)
+    return kernel, background_compilation.Task(kernel, (numba.float64,))
+
+
+def test_a_worker_leaves_out_what_another_process_compiles_or_has_compiled(asked):
+    kernel, task = kernel_and_task()
+    turn = files.Turn(task.path, 1)
+    background_compilation.compile_each([task])
+    assert not kernel.overloads
+    turn.end()
+    background_compilation.compile_each([task])
+    assert task.is_done and list(kernel.overloads) == [task.types]
+    other, task = kernel_and_task()
+    background_compilation.compile_each([task])
+    assert not other.overloads
+
+
+def test_a_worker_that_cannot_write_ends(asked):
+    compiled = []
 
     class Kernel:
         def compile(self, types):
-            ran.append(*types)
+            compiled.append(types)
 
-    return background_compilation.Job(background_compilation.Task(Kernel(), (name,)), Future())
+    class Lost(background_compilation.Task):
+        path = cache.folder() / "lost"
 
-
-def pool_of(process, *names):
-    """A pool with these jobs, and its worker, which has not begun; where jobs are written down."""
-    pool, ran = background_compilation.CompileWorkers(), []
-    pool.jobs = {name: job(ran, name) for name in names}
-    worker = object.__new__(background_compilation.Worker)
-    threading.Thread.__init__(worker, daemon=True)
-    worker.process, worker.todo = process, deque(pool.jobs.items())
-    return pool, worker, ran
+    background_compilation.compile_each([Lost(Kernel(), ("a",)), Lost(Kernel(), ("b",))])
+    assert compiled == [("a",)]
 
 
-def test_what_nobody_has_begun_is_compiled_here_and_left_out_there():
-    process = Asked()
-    process.may_answer.set()
-    pool, worker, ran = pool_of(process, "a", "b")
-    assert not pool.wait("a") and not pool.wait("c")
-    worker.run()
-    assert process.asked == ["b", "the end"] and ran == []
-    assert pool.wait("b") and not pool.wait("a")
+def test_others_are_compiled_while_another_process_compiles_what_is_needed(asked):
+    needed, other = kernel_and_task(), kernel_and_task()
+    another = jit.kernel(twice)
+    tasks = [other[1], background_compilation.Task(another, (numba.float64,))]
+    workers = background_compilation.COMPILE_WORKERS
+    workers.tasks = dict(enumerate(tasks))
+    turn = files.Turn(needed[1].path, 1)
+    workers.help_while(needed[1].path)
+    assert not other[0].overloads and list(another.overloads) == [(numba.float64,)]
+    turn.end()
+    workers.help_while(needed[1].path)
+    assert not other[0].overloads
 
 
-def test_what_a_worker_is_at_is_waited_for_and_others_are_compiled_meanwhile():
-    process = Asked()
-    pool, worker, ran = pool_of(process, "a", "b", "c")
-    worker.start()
-    while not process.asked:
-        time.sleep(0.001)
-    threading.Timer(0.05, process.may_answer.set).start()
-    assert pool.wait("a") and ran == ["b", "c"]
-    worker.join()
-    assert process.asked == ["a", "the end"]
-
-
-def test_a_worker_that_has_ended_keeps_nobody_waiting():
-    process = Asked()
-
-    def closed(text):
-        raise BrokenPipeError
-
-    process.write = closed
-    pool, worker, _ = pool_of(process, "a", "b")
-    worker.run()
-    assert all(job.future.done() for job in pool.jobs.values())
-
-
-def test_an_entry_that_was_waited_for_is_read(asked):
-    def wait(name):
-        cache._WAIT.clear()
-        jit.kernel(plus_one)(1.0)
-        return (cache.folder() / name).exists()
-
-    cache.when_missing(wait)
-    kernel = jit.kernel(plus_one)
-    assert kernel(1.0) == 2 and sum(kernel.stats.cache_hits.values()) == 1
+def test_an_entry_that_another_process_compiles_is_waited_for_and_read(asked):
+    kernel, task = kernel_and_task()
+    kernel(1.0)
+    elsewhere = task.path.rename(task.path.with_suffix(".elsewhere"))
+    turn, (kernel, _) = files.Turn(task.path, 1), kernel_and_task()
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(kernel, 1.0)
+        time.sleep(0.2)
+        assert not waits.done()
+        elsewhere.rename(task.path)
+        turn.end()
+        assert waits.result() == 2
+    assert sum(kernel.stats.cache_hits.values()) == 1
 
 
 # Real workers -----------------------------------------------------------------------------
@@ -282,8 +257,8 @@ from nfref.kernels import background_compilation as ahead
 from tests.kernels.test_background_compilation import asked_of
 ahead.processors = lambda: 2
 ahead.start([asked_of(nfref.ElementwiseAffine(2))])
-worker, = ahead.COMPILE_WORKERS.workers
-print(worker.process.pid, flush=True)
+worker, = ahead.COMPILE_WORKERS.processes
+print(worker.pid, flush=True)
 """
 
 
@@ -315,7 +290,7 @@ def is_gone(pid, seconds=20):
 @pytest.mark.slow
 def test_a_worker_compiles_all_that_is_asked_for(tmp_path):
     code = (
-        "worker.process.wait()\n"
+        "assert worker.wait() == 0\n"
         "optional = ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional\n"
         "need = ahead.Need(optional, 'float32', True, True, True)\n"
         "names = [task.path.name for task in ahead.tasks_of(need)]\n"
@@ -342,7 +317,7 @@ def test_workers_end_with_the_process_that_needs_them(tmp_path, end):
 def test_the_death_of_a_worker_costs_nothing_but_its_work(tmp_path):
     code = (
         "import os, signal\n"
-        "time.sleep(3); os.kill(worker.process.pid, signal.SIGKILL)\n"
+        "time.sleep(3); os.kill(worker.pid, signal.SIGKILL)\n"
         "flow = nfref.ElementwiseAffine(2)\n"
         "with nfref.backend('numba'):\n"
         "    flow.inverse(flow.init(np.random.default_rng(0)), np.zeros((5, 2), 'f'))\n"

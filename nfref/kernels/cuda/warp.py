@@ -7,7 +7,6 @@ own: no kernel returns early.
 
 import numba.cuda
 
-from nfref.kernels.numba_internals import config
 from nfref.runtime.annotations import Any
 
 cuda: Any = numba.cuda  # its annotations do not fit the code of kernels
@@ -36,9 +35,3 @@ def block_for(n, lanes, most_warps=THREADS // WARP):
     warps = max(1, min(most_warps, -(-n // per_warp)))
     places = warps * per_warp
     return -(-n // places), (lanes, places)
-
-
-if config.ENABLE_CUDASIM:
-    from nfref.kernels.cuda.simulated import complete_simulator
-
-    complete_simulator()

@@ -190,6 +190,7 @@ def pretend_compiled(dtype):
     """
     for function, signature in products_for(dtype, True):
         binding.add_symbol(_name(function.py_func.__name__, signature), id(function))
+    _COMPILED.update({(dtype, True), (dtype, False)})
 
 
 # The products --------------------------------------------------------------------------------

@@ -10,12 +10,10 @@ import numpy as np
 from numba.cuda.simulator import kernel
 from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
-from nfref.runtime.annotations import Any
-
 
 def shfl_xor_sync(mask, value, offset):
     """Return the value of the lane whose number differs by the bits of ``offset``."""
-    thread: Any = threading.current_thread()
+    thread = threading.current_thread()
     # Two boards alternate: a thread that writes on one again has seen all threads leave it.
     thread.turn = not getattr(thread, "turn", False)
     board = thread._manager.__dict__.setdefault("boards", ({}, {}))[thread.turn]
@@ -26,7 +24,7 @@ def shfl_xor_sync(mask, value, offset):
 
 def syncwarp(mask=0xFFFFFFFF):
     """Wait for the whole block, which includes each of its warps."""
-    thread: Any = threading.current_thread()
+    thread = threading.current_thread()
     thread.syncthreads()
 
 
