@@ -310,12 +310,4 @@ def log_labels(classes: LatentClasses, codes: Array) -> Array:
     codes : (N, J) array
     """
     part = next(part for j, part in enumerate(classes.parts) if j not in classes.given)
-    joint = classes._joint(codes, classes.given)
-    shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
-    return np.log(shares @ np.exp(part.log_prob))
-
-
-def is_of_a_label(columns: Sequence[Any], given: Sequence[int]) -> bool:
-    """Return whether exactly one column with codes is not given, and it is a category."""
-    own = [column for j, column in enumerate(columns) if j not in given]
-    return bool(given) and len(own) == 1 and own[0].kind == "category"
+    return np.log(classes.shares(codes, classes.given) @ np.exp(part.log_prob))

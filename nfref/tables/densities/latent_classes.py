@@ -29,6 +29,8 @@ from nfref.tables.densities.wide import student_log_prob
 
 CLASSES = (1, 2, 4, 8, 16)  # numbers of classes that are tried
 MOST_COMBINATIONS = 64  # most combinations of labels that have a class each
+ITERATIONS = 200  # most steps of EM
+TOLERANCE = 1e-5  # gain of the mean log-likelihood, in nats, below which EM stops
 STARTS = 5  # starts of EM, of which the likeliest is kept
 FEW_ROWS = 100  # distinct rows above which one start is enough
 FARTHEST = 1e100  # most deviations that a given real column counts
@@ -252,8 +254,6 @@ class LatentClasses(Configuration):
         weight: Array | None = None,
         *,
         given: Sequence[int] = (),
-        iterations: Any = 200,
-        tolerance: Any = 1e-5,
     ) -> Any:
         """Fit by expectation-maximisation from random classes.
 
@@ -267,31 +267,25 @@ class LatentClasses(Configuration):
         weight : (N,) array, optional
         given : sequence of int
             Places of the given columns; they take part in the fit too.
-        iterations : int
-            At most.
-        tolerance : float
-            EM stops when the mean log-likelihood gains less.
         """
         check_rng(rng)
         weight = np.ones(len(codes)) if weight is None else weight
         shares = rng.dirichlet(np.full(classes, 0.5), len(codes))
         previous = -np.inf
-        for _ in range(iterations if classes > 1 else 1):
+        for _ in range(ITERATIONS if classes > 1 else 1):
             model = cls._of_shares(codes, columns, weight[:, None] * shares, given)
             joint = model._joint(codes)
             log_prob = np.logaddexp.reduce(joint, axis=1)
             shares = np.exp(joint - log_prob[:, None])
             mean = np.average(log_prob, weights=weight)
-            if mean - previous < tolerance:
+            if mean - previous < TOLERANCE:
                 break
             previous = mean
         return model
 
     def again(self, codes: Array, columns: Sequence[Any], weight: Array) -> "LatentClasses":
         """Take one more step of EM, with the same classes, on these rows."""
-        joint = self._joint(codes)
-        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
-        return self._of_shares(codes, columns, weight[:, None] * shares, self.given)
+        return self._of_shares(codes, columns, weight[:, None] * self.shares(codes), self.given)
 
     @classmethod
     def _of_shares(cls, codes, columns, shares, given):
@@ -359,8 +353,7 @@ class LatentClasses(Configuration):
         some = LatentClasses.fit(
             codes[:, places], [columns[j] for j in places], classes, rng, weight
         )
-        joint = some._joint(codes[:, places])
-        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
+        shares = some.shares(codes[:, places])
         share = shares if weight is None else weight[:, None] * shares
         return self._of_shares(codes, columns, share, self.given)
 
@@ -372,6 +365,11 @@ class LatentClasses(Configuration):
             codes_of = column.astype(np.int64) if isinstance(part, LabelProbabilities) else column
             total = total + part.of(codes_of)
         return total
+
+    def shares(self, codes: Array, places: Sequence[int] | None = None) -> Array:
+        """Return the probability of each class given some columns, or all of them, (N, R)."""
+        joint = self._joint(codes, places)
+        return np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
 
     def log_prob(self, codes: Array) -> Array:
         """Return log P, (N,), of codes (N, J); -inf where one is NaN."""

@@ -4,7 +4,9 @@ import numbers
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from signal import SIGINT
+from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -22,21 +24,22 @@ from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.first_flow import compile_kernels
 from nfref.tables.fitting.flow_kinds import FLOWS
-from nfref.tables.fitting.plan import BUDGET, Plan
+from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.plan import BUDGET, Plan, TableFit
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
-from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.fitting.supports import choose_supports
-from nfref.tables.fitting.table_fit import TableFit
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
+from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
 
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 MOST_MEMBERS = 1000
 
 
+@dataclass(eq=False, repr=False)  # scikit-learn has its own
 class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     """The density of a table: a linear pool of flows and simpler densities.
 
@@ -133,36 +136,20 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     ((3,), (5, 2))
     """
 
-    def __init__(
-        self,
-        flow: str | Flow = "auto",
-        *,
-        members: int | None = None,
-        effort: str = "default",
-        columns: dict[str, Any] | None = None,
-        given: str | Sequence[str] | None = None,
-        epochs: int = 200,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        time_budget: float | None = BUDGET,
-        validation: float = 0.1,
-        random_state: Any = None,
-        verbose: bool = False,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.flow = flow
-        self.members = members
-        self.effort = effort
-        self.columns = columns
-        self.given = given
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.time_budget = time_budget
-        self.validation = validation
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_jobs = n_jobs
+    flow: str | Flow = "auto"
+    _: KW_ONLY
+    members: int | None = None
+    effort: str = "default"
+    columns: dict[str, Any] | None = None
+    given: str | Sequence[str] | None = None
+    epochs: int = 200
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    time_budget: float | None = BUDGET
+    validation: float = 0.1
+    random_state: Any = None
+    verbose: bool = False
+    n_jobs: int | None = None
 
     def fit(self, X: Array, y: None = None, sample_weight: Array | None = None) -> "FlowDensity":
         """Fit to rows.
@@ -248,7 +235,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def _found(self, fit):
         """Return the result of a TableFit; a subclass may do more."""
-        return fit.run()
+        return fit_incomplete_table(fit)
 
     def _keep(self, density):
         self._info = {}
@@ -468,7 +455,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     # Files ----------------------------------------------------------------------------------
 
-    _fitted: tuple[str, ...] = ("n_rows_effective_", "n_rows_distinct_", "n_rows_held_out_")
+    _fitted: ClassVar[tuple[str, ...]] = (
+        "n_rows_effective_",
+        "n_rows_distinct_",
+        "n_rows_held_out_",
+    )
 
     def save(self, path: PathLike) -> None:
         """Write the estimator to a model file, which :meth:`load` and ``nfref score`` read.
@@ -491,8 +482,6 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             info={**self._info, "estimator": self._described()},
         )
 
-    _measures: Any = None  # the OutlierMeasures of a subclass
-
     def _described(self):
         """Return the FittedEstimator."""
         from nfref.tables.files.fitted_estimator import FittedEstimator
@@ -510,7 +499,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             tuple(getattr(self, "candidates_", ())),
             {name: getattr(self, name) for name in self._fitted if hasattr(self, name)},
             None if self._frame is None else FrameSchema.of(self._frame),
-            self._measures,
+            getattr(self, "_measures", None),  # of a FlowOutlierDetector
         )
 
     @classmethod

@@ -17,7 +17,7 @@ from nfref.tables.estimators.posterior_rows import supports_of
 from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.fit import Fitted, fit_table
 from nfref.tables.fitting.flow_kinds import FLOWS
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.schema.column_inference import find_columns
 
@@ -90,15 +90,17 @@ def fit_density(
     progress = Progress(lambda line: print(line, file=sys.stderr), shown=True)
     with keeping([SIGINT], insists=True) as signals:
         found = fit_table(
-            # a value that a chain repeats is a rejected step, not an atom
-            [replace(column, atoms=()) for column in columns],
-            table,
-            plan,
-            options["random_state"],
-            weight=weights,
-            given=given,
-            progress=progress if verbose else None,
-            group=block,
+            TableFit(
+                # a value that a chain repeats is a rejected step, not an atom
+                [replace(column, atoms=()) for column in columns],
+                table,
+                plan,
+                options["random_state"],
+                weights,
+                progress=progress if verbose else None,
+                given=given,
+                group=block,
+            )
         )
     if signals.came:
         warnings.warn("Posterior: interrupted; the fit keeps the candidates so far", stacklevel=4)

@@ -77,7 +77,7 @@ def table(rng, columns, members=None, given=(), label_models=False, classes=3):
         codes = np.stack(codes, axis=1).astype(float)
         centre, scale = np.mean(codes, axis=0), np.std(codes, axis=0)
     if len(known) < len(kinds):
-        discrete = LatentClasses.fit(codes, kinds, classes, rng, given=known, iterations=3)
+        discrete = LatentClasses.fit(codes, kinds, classes, rng, given=known)
         if label_models:
             discrete = random_label_pool(rng, discrete, kinds, centre, scale)
     dim = sum(isinstance(one, Continuous) and one.name not in given for one in columns)
