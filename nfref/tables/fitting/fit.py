@@ -14,7 +14,7 @@ from nfref.runtime.annotations import Array
 from nfref.tables.densities.cells import spread_rows
 from nfref.tables.densities.encoder import Encoder, coded_columns
 from nfref.tables.densities.label_pool import LabelPool, log_labels
-from nfref.tables.densities.latent_classes import LatentClasses
+from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.first_flow import parameters_of_a_flow
@@ -182,6 +182,11 @@ class _EncodedRows:
         """Places of the given columns among the codes."""
         return tuple(j for j, column in enumerate(self.kinds) if column.name in self.given)
 
+    def coded(self, weight: Array) -> CodedRows:
+        """Return the codes of the rows to which ``weight`` (M,) gives a weight above 0."""
+        some = weight > 0
+        return CodedRows(self.codes[some], self.kinds, weight[some], self.known)
+
     def in_units(self, density: TableDensity) -> UnitRows:
         """Return the continuous columns with the others as context."""
         known = sum(isinstance(column, Continuous) for column in self.kinds)
@@ -266,15 +271,14 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
     own = [column for column in rows.kinds if column.name not in rows.given]
     if rows.known and len(own) == 1 and own[0].kind == "category":
         classes, scores = _fit_by_folds(rows, folds, log_labels, rng, enough)
-        label_pool, log_prob = LabelPool.fit(
-            classes, scores, rows.codes, rows.kinds, counts, folds, rng, enough
-        )
-        return _Discrete(label_pool, log_prob, held_out)
+        found = LabelPool.fit(classes, scores, rows.coded(counts), folds, rng, enough)
+        return _Discrete(*found, held_out)
     copies = held_out_copies(rows.columns, counts, validation, seed)
     if copies is not None:
-        classes = _fit_classes(rows, counts - copies, copies, rng, enough)
+        others = rows.coded(counts - copies)
+        classes = LatentClasses.choose(others, rows.coded(copies), rng, enough)
         log_prob = classes.log_prob(rows.codes)
-        return _Discrete(classes.again(rows.codes, rows.kinds, counts), log_prob, copies, True)
+        return _Discrete(classes.again(rows.coded(counts)), log_prob, copies, True)
     if not own:
         return _Discrete(None, np.zeros(len(counts)), held_out)
     return _Discrete(*_fit_by_folds(rows, folds, LatentClasses.log_prob, rng, enough), held_out)
@@ -286,29 +290,14 @@ def _fit_by_folds(rows, folds, log_prob, rng, enough):
     for k in range(np.max(folds) + 1):
         held = np.where(folds == k, rows.counts, 0)
         left = rows.counts - held if len(folds) > 1 else held
-        found.append(_fit_classes(rows, left, held, rng, enough))
+        found.append(LatentClasses.choose(rows.coded(left), rows.coded(held), rng, enough))
         scores.append(log_prob(found[-1], rows.codes[folds == k]))
     whole = np.zeros((len(folds), *scores[0].shape[1:]))
     for k, score in enumerate(scores):
         whole[folds == k] = score
     if len(found) == 1:
         return found[0], whole
-    return found[0].again(rows.codes, rows.kinds, rows.counts), whole
-
-
-def _fit_classes(rows, left, held, rng, enough):
-    """Return LatentClasses of rows that ``left`` weighs, their number chosen by ``held`` ones."""
-    training, others = left > 0, held > 0
-    return LatentClasses.choose(
-        rows.codes[training],
-        rows.kinds,
-        rows.codes[others],
-        rng,
-        left[training],
-        held[others],
-        given=rows.known,
-        enough=enough,
-    )
+    return found[0].again(rows.coded(rows.counts)), whole
 
 
 # Scores of the rows ------------------------------------------------------------------------

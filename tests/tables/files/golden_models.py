@@ -18,7 +18,7 @@ import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.tables.densities.encoder import Encoder
-from nfref.tables.densities.label_models import LabelTrees
+from nfref.tables.densities.label_models import LabelledRows, LabelTrees
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import Pool
 from nfref.tables.densities.table_density import TableDensity
@@ -224,9 +224,8 @@ def tables():
             kinds, None, Pool((Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide"))
         )
     labels = fitted(("height", "size", "color"), ("height", "size"))
-    boosted = LabelTrees.fit(
-        rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2, 3, 2, 1.0, rng
-    )
+    rows = LabelledRows(rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2)
+    boosted = LabelTrees.fit(rows, 3, 2, 1.0, rng)
     parts = rng.dirichlet((1, 2, 0.7), n).T[:2]
     kinds = find_columns("ab", parts)
     limit = LimitedSum(("a", "b"), 1.0)
