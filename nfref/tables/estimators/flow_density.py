@@ -21,11 +21,9 @@ from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
-from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.first_flow import compile_kernels
-from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.gaps import fit_incomplete_table
-from nfref.tables.fitting.plan import BUDGET, Plan, TableFit
+from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.supports import choose_supports
@@ -34,9 +32,6 @@ from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
-
-CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
-MOST_MEMBERS = 1000
 
 
 @dataclass(eq=False, repr=False)  # scikit-learn has its own
@@ -214,7 +209,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             columns, limit = chosen.columns, chosen.limit
             if self.verbose and chosen.notes:
                 print(f"supports: {', '.join(chosen.notes)}", file=sys.stderr)
-        progress = self._progress()
+        progress = Progress.on_stderr(self.verbose)
         found = self._found(
             TableFit(columns, table, plan, seed, weight, self.validation, progress, given, limit)
         )
@@ -243,24 +238,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.weights_ = {} if density.pool is None else density.pool.shares
 
     def _plan(self):
-        flow = self.flow.lower() if isinstance(self.flow, str) else self.flow
-        if not (isinstance(flow, Flow) or isinstance(flow, str) and flow in CHOICES):
-            raise ValueError(
-                f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(self.flow)}"
-            )
-        members = 0 if self.members is None else check_count("members", self.members, minimum=0)
-        if members > MOST_MEMBERS:
-            raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
-        if self.effort not in EFFORTS:
-            raise ValueError(
-                f"effort: expected one of {', '.join(EFFORTS)}, got {shortened(self.effort)}"
-            )
         check_count("epochs", self.epochs)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
-        for name in ("learning_rate", "time_budget"):
-            if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
+        if self.learning_rate is not None:
+            check_positive("learning_rate", self.learning_rate)
         if not isinstance(self.validation, numbers.Real) or not 0 < self.validation < 1:
             raise ValueError(
                 f"validation: expected a number between 0 and 1, got {shortened(self.validation)}"
@@ -270,14 +252,16 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 "columns: expected a dictionary, name -> what values a column can "
                 f"take, got {shortened(self.columns)}"
             )
-        training = self.epochs, self.batch_size, self.learning_rate, self.time_budget
-        jobs = _jobs(self.n_jobs)
-        return Plan(flow, self.members, *training, jobs=jobs, effort=self.effort)
-
-    def _progress(self):
-        if not self.verbose:
-            return Progress()
-        return Progress(lambda line: print(line, file=sys.stderr), shown=True)
+        return asked_plan(
+            self.flow,
+            self.members,
+            self.effort,
+            self.time_budget,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            jobs=_jobs(self.n_jobs),
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, Callable, Sequence
-from nfref.runtime.checks import check_floats, require
+from nfref.runtime.checks import check_count, check_floats, check_positive, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.fitting.effort import EFFORTS, Effort
@@ -15,6 +16,8 @@ from nfref.tables.fitting.progress import Progress
 from nfref.training.fit_state import FitState
 
 BUDGET = 600.0  # default seconds of a search
+CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
+MOST_MEMBERS = 1000
 # 1e-3 with a quarter of the rows in a step is as good, and takes twice as long
 LEARNING_RATE = 5e-3
 
@@ -128,6 +131,22 @@ class Plan:
                 f"of {self.flow.dim} given {self.flow.context_dim}"
             )
         return self.flow
+
+
+def asked_plan(flow: Any, members: Any, effort: Any, time_budget: Any, **others: Any) -> Plan:
+    """Return the plan of an estimator's arguments, which are checked; ``others`` are already."""
+    name = flow.lower() if isinstance(flow, str) else flow
+    if not (isinstance(name, Flow) or isinstance(name, str) and name in CHOICES):
+        raise ValueError(
+            f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(flow)}"
+        )
+    if members is not None and check_count("members", members, minimum=0) > MOST_MEMBERS:
+        raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {members}")
+    if effort not in EFFORTS:
+        raise ValueError(f"effort: expected one of {', '.join(EFFORTS)}, got {shortened(effort)}")
+    if time_budget is not None:
+        check_positive("time_budget", time_budget)
+    return Plan(name, members, effort=effort, time_budget=time_budget, **others)
 
 
 # A table to fit ---------------------------------------------------------------------------
