@@ -27,13 +27,13 @@ from nfref.tables.files import checkpoints
 from nfref.tables.fitting.first_flow import compile_kernels, parameters_of_a_flow
 from nfref.tables.fitting.fit import Fitted
 from nfref.tables.fitting.gaps import fit_incomplete_table
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.fitting.supports import Supports, choose_supports
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
+from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,17 @@ class Task:
         """Fit the rows that are not kept for the test."""
         part = self.split.train(self.data.table.cells())
         with blamed(f"{self.data.name}: "):
-            return fit_incomplete_table(
+            fit = TableFit(
                 self.columns,
                 part.table,
                 plan,
                 seed,
-                given=self.given,
                 weight=None if np.all(part.weight == 1) else part.weight,
                 progress=progress,
+                given=self.given,
                 limit=self.supports.limit,
             )
+            return fit_incomplete_table(fit)
 
     def bytes_of_model(self, plan: Plan) -> int:
         """Estimate the size of the model file."""

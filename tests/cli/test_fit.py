@@ -75,14 +75,15 @@ def test_command_line_and_estimator_are_one(folder, capsys):
     seed = int(np.random.RandomState(0).randint(2**31 - 1))  # what random_state=0 draws
     run(capsys, "fit", "t.csv", *QUICK, *REAL, "--seed", seed, "--out", "m.npz")
     from nfref.tables.fitting.fit import fit_table
-    from nfref.tables.fitting.plan import Plan
+    from nfref.tables.fitting.plan import Plan, TableFit
     from nfref.tables.schema.column_inference import find_columns
     from nfref.tables.schema.distinct_rows import distinct_rows
 
     places, _ = distinct_rows(data.to_numpy(), None, seed)
     rest = data.to_numpy()[places[50:]]
     columns = find_columns(["age", "share"], list(data.to_numpy().T))
-    found = fit_table(columns, list(rest.T), Plan("auto", 1, 2, effort="quick"), seed).density
+    plan = Plan("auto", 1, 2, effort="quick")
+    found = fit_table(TableFit(columns, list(rest.T), plan, seed)).density
     x = list(data.to_numpy().T)
     np.testing.assert_array_equal(load_model("m.npz").density.log_prob(x), found.log_prob(x))
     # The estimator calls the same function.
@@ -215,19 +216,15 @@ def test_one_flow_is_that_of_the_library(folder, capsys):
     """``--flow maf`` has the bits of a plan with one flow and no simple densities."""
     from nfref.cli.split import Split
     from nfref.tables.fitting.fit import fit_table
-    from nfref.tables.fitting.plan import Plan
+    from nfref.tables.fitting.plan import Plan, TableFit
     from nfref.tables.schema.column_inference import find_columns
 
     data = people()[["age", "share"]]
     data.to_csv("t.csv", index=False)
     run(capsys, "fit", "t.csv", "--flow", "maf", "--epochs", 2, *REAL, "--quiet", "--out", "m.npz")
     split, table = Split.of(data.to_numpy(), None, 0), list(data.to_numpy().T)
-    found = fit_table(
-        find_columns(["age", "share"], table),
-        split.train(table).table,
-        Plan("maf", 1, 2, simple=False),
-        0,
-    ).density
+    columns, plan = find_columns(["age", "share"], table), Plan("maf", 1, 2, simple=False)
+    found = fit_table(TableFit(columns, split.train(table).table, plan, 0)).density
     assert found.pool.names == ("maf",) and found.pool.weights.tolist() == [1.0]
     np.testing.assert_array_equal(
         load_model("m.npz").density.log_prob(table), found.log_prob(table)

@@ -20,7 +20,7 @@ from nfref.tables.files import checkpoints
 from nfref.tables.files.archives import ArchiveError, write_archive
 from nfref.tables.files.model_file import load_model, save_model
 from nfref.tables.fitting.fit import fit_table
-from nfref.tables.fitting.plan import Plan, SearchState
+from nfref.tables.fitting.plan import Plan, SearchState, TableFit
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import Count
 from tests.fuzz.case import Case, refused, require
@@ -120,7 +120,8 @@ def table(names, given, context_dim):
     columns = [columns[name] for name in names]
     kinds = find_columns(tuple(names), columns, {"a": (0, 1)} if "a" in names else {})
     flow = nfref.MAF(1 if given else 2, 1, (2,), context_dim=context_dim)
-    return fit_table(kinds, columns, Plan(flow, members=1, epochs=1), 0, given=given).density
+    plan = Plan(flow, members=1, epochs=1)
+    return fit_table(TableFit(kinds, columns, plan, 0, given=given)).density
 
 
 def load(folder, rng, way, which):

@@ -21,7 +21,7 @@ from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.simd.matmul import column, outer_product, product
 from nfref.runtime import files
 from nfref.runtime import params as trees
-from nfref.tables.fitting.flow_training import compile_ahead
+from nfref.tables.fitting.first_flow import compile_ahead
 from nfref.tables.fitting.folds import Fold
 from nfref.tables.fitting.plan import Plan
 

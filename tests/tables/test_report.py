@@ -11,7 +11,7 @@ import pytest
 import nfref
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
-from nfref.tables.fitting.row_fingerprints import keys_of, of_text
+from nfref.tables.schema.distinct_rows import keys_of, of_text
 from tests.browser import CHROMIUM, Browser
 from tests.cli.mixed import COLUMNS, QUICK, people
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import check_floats
 from nfref.runtime.configuration import Configuration
 
@@ -24,6 +24,32 @@ RATE = 0.1  # share of each boosting step that is taken
 SEEN = 20_000  # most rows that a tree sees, times the number of labels
 ASKED = 200  # most questions that a tree can choose from
 EDGES = 63  # most edges of a feature
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows to fit to.
+
+    Parameters
+    ----------
+    features : (N, C) array
+    codes : (N,) array of int
+        Labels, below ``size``.
+    weight : (N,) array
+    size : int
+        L.
+    """
+
+    features: Array
+    codes: Array
+    weight: Array
+    size: int
+
+    def at(self, places: Any) -> "LabelledRows":
+        """Return some of the rows."""
+        some = self.features[places], self.codes[places], self.weight[places]
+        return LabelledRows(*some, self.size)
+
 
 # A network --------------------------------------------------------------------------------
 
@@ -47,32 +73,14 @@ class LabelNetwork(Configuration):
     outer: np.ndarray
 
     @classmethod
-    def fit(
-        cls,
-        features: Array,
-        codes: Array,
-        weight: Array,
-        size: int,
-        hidden: int,
-        ridge: float,
-        rng: Generator,
-    ) -> "LabelNetwork":
-        """Find the posterior mode, or a local one if there are hidden units.
+    def fit(cls, rows: LabelledRows, hidden: int, ridge: float, rng: Generator) -> "LabelNetwork":
+        """Find the posterior mode, or a local one if there are hidden units, H of them.
 
-        Parameters
-        ----------
-        features : (N, C) array
-        codes : (N,) array of int
-            Labels, below ``size``.
-        weight : (N,) array
-        size, hidden : int
-            L and H.
-        ridge : float
-        rng : numpy.random.Generator
-            Samples the start.
+        The generator samples the start.
         """
         from scipy.optimize import minimize
 
+        features, codes, weight, size = rows.features, rows.codes, rows.weight, rows.size
         count, target = features.shape[1], np.eye(size)[codes]
         inner = rng.standard_normal((count + 1, hidden)) / np.sqrt(count + 1)
         start = [np.zeros((count, size)), inner, np.zeros((hidden + 1, size))]
@@ -145,20 +153,13 @@ class LabelTrees(Configuration):
 
     @classmethod
     def fit(
-        cls,
-        features: Array,
-        codes: Array,
-        weight: Array,
-        size: int,
-        trees: int,
-        depth: int,
-        ridge: float,
-        rng: Generator,
+        cls, rows: LabelledRows, trees: int, depth: int, ridge: float, rng: Generator
     ) -> "LabelTrees":
-        """Boost trees by Newton's steps with a ridge; parameters as for :class:`LabelNetwork`.
+        """Boost trees by Newton's steps with a ridge.
 
         Each tree sees a sample of very many rows, and of the questions.
         """
+        features, codes, weight, size = rows.features, rows.codes, rows.weight, rows.size
         every = np.array(
             [(j, edge) for j, column in enumerate(features.T) for edge in _edges(np.unique(column))]
         )
@@ -166,11 +167,12 @@ class LabelTrees(Configuration):
         start = np.log((weight @ target + 1) / (np.sum(weight) + size))
         logits = np.tile(start, (len(codes), 1))
         for _ in range(trees):
-            rows = rng.permutation(len(codes))[: SEEN // size + 1]
+            sampled = rng.permutation(len(codes))[: SEEN // size + 1]
             some = rng.permutation(len(every))[:ASKED]
             own: list[int] = []
-            seen, p = 1.0 * above[np.ix_(rows, some)], np.exp(log_softmax(logits[rows]))
-            slopes = weight[rows, None, None] * np.stack([target[rows] - p, p * (1 - p)], axis=1)
+            seen, p = 1.0 * above[np.ix_(sampled, some)], np.exp(log_softmax(logits[sampled]))
+            sums = np.stack([target[sampled] - p, p * (1 - p)], axis=1)
+            slopes = weight[sampled, None, None] * sums
             for level in range(depth):
                 leaf = np.eye(2**level)[_leaves(seen[:, own])]
                 parts = leaf[:, :, None, None] * slopes[:, None]

@@ -28,8 +28,8 @@ from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.label_models import LabelNetwork, LabelTrees, log_softmax
-from nfref.tables.densities.latent_classes import LatentClasses
+from nfref.tables.densities.label_models import LabelledRows, LabelNetwork, LabelTrees, log_softmax
+from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import stacking_weights
 
 FITTED_ROWS = 20_000  # most rows to fit
@@ -82,9 +82,7 @@ class LabelPool(Configuration):
         cls,
         classes: LatentClasses,
         log_classes: Array,
-        codes: Array,
-        columns: Sequence[Any],
-        weight: Array,
+        rows: CodedRows,
         parts: Array,
         rng: Generator,
         enough: Callable[[], bool] = lambda: False,
@@ -96,22 +94,20 @@ class LabelPool(Configuration):
         classes : LatentClasses
         log_classes : (N, L) array
             log P of every label by classes that were not fitted to the rows.
-        codes : (N, J) array
-        columns : sequence of columns, length J
-        weight : (N,) array
+        rows : CodedRows
         parts : (N,) array
             The fold that holds each row out; -1 if none does.
         rng : numpy.random.Generator
         enough : callable
             No other model is tried once it returns True.
         """
+        codes, weight = rows.codes, rows.weight
         centre = np.average(codes, axis=0, weights=weight)
         scale = np.sqrt(np.average((codes - centre) ** 2, axis=0, weights=weight)) + 1e-9
-        made = cls(classes, (), np.ones(1), _sizes_of(columns), centre, scale)
+        made = cls(classes, (), np.ones(1), _sizes_of(rows.columns), centre, scale)
         target, size = codes[:, made.target].astype(np.int64), made.sizes[made.target]
-        scores, networks = _fit_models(
-            made._features(codes), target, size, weight, parts, rng, enough
-        )
+        labelled = LabelledRows(made._features(codes), target, weight, size)
+        scores, networks = _fit_models(labelled, parts, rng, enough)
         held = parts >= 0
         scores, weight = np.stack([log_classes, *scores])[:, held], weight[held]
         own = np.arange(len(weight)), target[held]
@@ -242,27 +238,28 @@ def _sizes_of(columns):
     return tuple(len(column.labels) if column.kind == "category" else 0 for column in columns)
 
 
-def _fit_models(features, target, size, weight, parts, rng, enough):
+def _fit_models(rows, parts, rng, enough):
     """Return (log P of held-out rows (N, L), the models) of each of ``TRIED``, fitted by fold."""
+    every = np.arange(len(parts))
 
-    def fit(kind, options, rows):
-        rows = rows[:FITTED_ROWS] if len(rows) else np.arange(len(target))
+    def fit(kind, options, places):
+        places = places[:FITTED_ROWS] if len(places) else every
         with blas.one_thread():  # several threads are much slower for vectors this short
-            return kind.fit(features[rows], target[rows], weight[rows], size, *options, rng)
+            return kind.fit(rows.at(places), *options, rng)
 
     scores, networks = [], []
     for kind, *options in TRIED:
         if enough():
             break
-        score, own = np.zeros((len(target), size)), []
+        score, own = np.zeros((len(parts), rows.size)), []
         for k in range(np.max(parts) + 1):
             out = parts == k
             own.append(fit(kind, options, np.flatnonzero(~out)))
-            score[out] = own[-1].log_probs(features[out])
+            score[out] = own[-1].log_probs(rows.features[out])
         scores.append(score)
         # A model with a single mode is better fitted to all rows than as a mean over folds.
         if not options[0] and np.all(parts >= 0):
-            own = [fit(kind, options, np.arange(len(target)))]
+            own = [fit(kind, options, every)]
         networks.append(tuple(own))
     return scores, networks
 
@@ -310,12 +307,4 @@ def log_labels(classes: LatentClasses, codes: Array) -> Array:
     codes : (N, J) array
     """
     part = next(part for j, part in enumerate(classes.parts) if j not in classes.given)
-    joint = classes._joint(codes, classes.given)
-    shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
-    return np.log(shares @ np.exp(part.log_prob))
-
-
-def is_of_a_label(columns: Sequence[Any], given: Sequence[int]) -> bool:
-    """Return whether exactly one column with codes is not given, and it is a category."""
-    own = [column for j, column in enumerate(columns) if j not in given]
-    return bool(given) and len(own) == 1 and own[0].kind == "category"
+    return np.log(classes.shares(codes, classes.given) @ np.exp(part.log_prob))

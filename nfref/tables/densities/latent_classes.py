@@ -29,6 +29,8 @@ from nfref.tables.densities.wide import student_log_prob
 
 CLASSES = (1, 2, 4, 8, 16)  # numbers of classes that are tried
 MOST_COMBINATIONS = 64  # most combinations of labels that have a class each
+ITERATIONS = 200  # most steps of EM
+TOLERANCE = 1e-5  # gain of the mean log-likelihood, in nats, below which EM stops
 STARTS = 5  # starts of EM, of which the likeliest is kept
 FEW_ROWS = 100  # distinct rows above which one start is enough
 FARTHEST = 1e100  # most deviations that a given real column counts
@@ -225,6 +227,25 @@ def part_of(column: Any, values: Array, shares: Array) -> Any:
 
 
 @dataclass(frozen=True)
+class CodedRows:
+    """Rows of codes to fit to.
+
+    Parameters
+    ----------
+    codes : (N, J) array
+    columns : sequence of Category, Count or Continuous, length J
+    weight : (N,) array
+    given : sequence of int
+        Places of the given columns; they take part in a fit too.
+    """
+
+    codes: Array
+    columns: Sequence[Any]
+    weight: Array
+    given: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
 class LatentClasses(Configuration):
     """P(d) = sum_r pi_r prod_j P_jr(d_j), or the same of some columns given the others.
 
@@ -243,72 +264,40 @@ class LatentClasses(Configuration):
     given: tuple = ()
 
     @classmethod
-    def fit(
-        cls,
-        codes: Array,
-        columns: Sequence[Any],
-        classes: int,
-        rng: Generator,
-        weight: Array | None = None,
-        *,
-        given: Sequence[int] = (),
-        iterations: Any = 200,
-        tolerance: Any = 1e-5,
-    ) -> Any:
-        """Fit by expectation-maximisation from random classes.
-
-        Parameters
-        ----------
-        codes : (N, J) array
-        columns : sequence of Category, Count or Continuous, length J
-        classes : int
-            R.
-        rng : numpy.random.Generator
-        weight : (N,) array, optional
-        given : sequence of int
-            Places of the given columns; they take part in the fit too.
-        iterations : int
-            At most.
-        tolerance : float
-            EM stops when the mean log-likelihood gains less.
-        """
-        check_rng(rng)
-        weight = np.ones(len(codes)) if weight is None else weight
-        shares = rng.dirichlet(np.full(classes, 0.5), len(codes))
+    def fit(cls, rows: CodedRows, classes: int, rng: Generator) -> Any:
+        """Fit by expectation-maximisation from random classes, R of them."""
+        shares = check_rng(rng).dirichlet(np.full(classes, 0.5), len(rows.codes))
         previous = -np.inf
-        for _ in range(iterations if classes > 1 else 1):
-            model = cls._of_shares(codes, columns, weight[:, None] * shares, given)
-            joint = model._joint(codes)
+        for _ in range(ITERATIONS if classes > 1 else 1):
+            model = cls._of_shares(rows, shares)
+            joint = model._joint(rows.codes)
             log_prob = np.logaddexp.reduce(joint, axis=1)
             shares = np.exp(joint - log_prob[:, None])
-            mean = np.average(log_prob, weights=weight)
-            if mean - previous < tolerance:
+            mean = np.average(log_prob, weights=rows.weight)
+            if mean - previous < TOLERANCE:
                 break
             previous = mean
         return model
 
-    def again(self, codes: Array, columns: Sequence[Any], weight: Array) -> "LatentClasses":
+    def again(self, rows: CodedRows) -> "LatentClasses":
         """Take one more step of EM, with the same classes, on these rows."""
-        joint = self._joint(codes)
-        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
-        return self._of_shares(codes, columns, weight[:, None] * shares, self.given)
+        return self._of_shares(rows, self.shares(rows.codes))
 
     @classmethod
-    def _of_shares(cls, codes, columns, shares, given):
+    def _of_shares(cls, rows, shares):
+        """Return the classes in which each row has a share, (N, R)."""
+        shares = rows.weight[:, None] * shares
         mass = np.sum(shares, axis=0) + 1e-12
-        parts = tuple(part_of(column, values, shares) for values, column in zip(codes.T, columns))
-        return cls(np.log(mass / np.sum(mass)), parts, tuple(given))
+        pairs = zip(rows.columns, rows.codes.T)
+        parts = tuple(part_of(column, values, shares) for column, values in pairs)
+        return cls(np.log(mass / np.sum(mass)), parts, tuple(rows.given))
 
     @classmethod
     def choose(
         cls,
-        codes: Array,
-        columns: Sequence[Any],
-        validation: Array,
+        rows: CodedRows,
+        validation: CodedRows,
         rng: Generator,
-        weight: Array | None = None,
-        validation_weight: Array | None = None,
-        given: Sequence[int] = (),
         enough: Callable[[], bool] = lambda: False,
     ) -> "LatentClasses":
         """Fit the number of classes that gives validation rows the highest probability.
@@ -319,50 +308,43 @@ class LatentClasses(Configuration):
         they hold the shares of all groups.
         """
         best: Any = None
-        best_score = -np.inf
+        best_score, (count, width) = -np.inf, rows.codes.shape
 
-        def score(model):
-            return np.average(model.log_prob(validation), weights=validation_weight)
+        def score(model, of=validation):
+            return np.average(model.log_prob(of.codes), weights=of.weight)
 
-        discrete = [j for j, column in enumerate(columns) if column.kind in ("category", "count")]
-        for classes in CLASSES if codes.shape[1] > 1 else (1,):
-            if best is not None and (classes * codes.shape[1] > len(codes) or enough()):
+        discrete = [j for j, one in enumerate(rows.columns) if one.kind in ("category", "count")]
+        for classes in CLASSES if width > 1 else (1,):
+            if best is not None and (classes * width > count or enough()):
                 break
             # With few distinct rows EM stays near its start, so it has several.
-            starts = STARTS if classes > 1 and len(codes) <= FEW_ROWS else 1
-            models = [
-                cls.fit(codes, columns, classes, rng, weight, given=given) for _ in range(starts)
-            ]
-            models = [max(models, key=lambda one: np.average(one.log_prob(codes), weights=weight))]
-            if classes > 1 and len(discrete) < len(columns):
-                models.append(models[0]._of_some(codes, columns, discrete, classes, rng, weight))
+            starts = STARTS if classes > 1 and count <= FEW_ROWS else 1
+            models = [cls.fit(rows, classes, rng) for _ in range(starts)]
+            models = [max(models, key=lambda one: score(one, rows))]
+            if classes > 1 and len(discrete) < width:
+                models.append(cls._of_some(rows, discrete, classes, rng))
             scores = list(map(score, models))
             if best is not None and max(scores) <= best_score:
                 break
             best, best_score = models[int(np.argmax(scores))], max(scores)
-        whole = cls._of_combinations(codes, columns, weight, given)
+        whole = cls._of_combinations(rows)
         return whole if whole is not None and score(whole) > best_score else best
 
     @classmethod
-    def _of_combinations(cls, codes, columns, weight, given):
+    def _of_combinations(cls, rows):
         """Return one class for each combination of labels; None for one category or very many."""
-        places = [j for j, column in enumerate(columns) if column.kind == "category"]
-        found, place = np.unique(codes[:, places], axis=0, return_inverse=True)
+        places = [j for j, column in enumerate(rows.columns) if column.kind == "category"]
+        found, place = np.unique(rows.codes[:, places], axis=0, return_inverse=True)
         if len(places) < 2 or len(found) > MOST_COMBINATIONS:
             return None
-        shares = np.eye(len(found))[place.reshape(-1)]
-        shares = shares if weight is None else weight[:, None] * shares
-        return cls._of_shares(codes, columns, shares, given)
+        return cls._of_shares(rows, np.eye(len(found))[place.reshape(-1)])
 
-    def _of_some(self, codes, columns, places, classes, rng, weight):
+    @classmethod
+    def _of_some(cls, rows, places, classes, rng):
         """Fit classes to some of the columns, and the other columns in these classes."""
-        some = LatentClasses.fit(
-            codes[:, places], [columns[j] for j in places], classes, rng, weight
-        )
-        joint = some._joint(codes[:, places])
-        shares = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
-        share = shares if weight is None else weight[:, None] * shares
-        return self._of_shares(codes, columns, share, self.given)
+        codes, columns = rows.codes[:, places], [rows.columns[j] for j in places]
+        some = LatentClasses.fit(CodedRows(codes, columns, rows.weight), classes, rng)
+        return cls._of_shares(rows, some.shares(codes))
 
     def _joint(self, codes, places=None):
         """Return log pi_r prod_j P_jr, (N, R), over some of the columns."""
@@ -372,6 +354,11 @@ class LatentClasses(Configuration):
             codes_of = column.astype(np.int64) if isinstance(part, LabelProbabilities) else column
             total = total + part.of(codes_of)
         return total
+
+    def shares(self, codes: Array, places: Sequence[int] | None = None) -> Array:
+        """Return the probability of each class given some columns, or all of them, (N, R)."""
+        joint = self._joint(codes, places)
+        return np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
 
     def log_prob(self, codes: Array) -> Array:
         """Return log P, (N,), of codes (N, J); -inf where one is NaN."""

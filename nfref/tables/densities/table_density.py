@@ -115,22 +115,20 @@ class TableDensity(Configuration):
 
         Rounded values are scored by the density of dequantised values, at the values themselves.
         """
-        codes, u, total = self.encode(table)
-        if self.discrete is not None:
-            total = total + self.discrete.log_prob(codes)
-        if self.pool is not None:
-            total = total + self.pool.log_prob(u, self.context(np.nan_to_num(codes)))
-        return total + self._log_factor(table)
+        return self._parts(table, self.pool and self.pool.used)[0]
 
     def parts(self, table: Sequence[Array]) -> tuple[Array, Array | None]:
         """Return (log-likelihood (N,), log p_k(u | d) of every member (N, K) or None)."""
+        return self._parts(table, self.pool)
+
+    def _parts(self, table, pool):
         codes, u, total = self.encode(table)
         members = None
         if self.discrete is not None:
             total = total + self.discrete.log_prob(codes)
-        if self.pool is not None:
-            members = self.pool.log_probs(u, self.context(np.nan_to_num(codes)))
-            total = total + self.pool.pooled(members)
+        if pool is not None:
+            members = pool.log_probs(u, self.context(np.nan_to_num(codes)))
+            total = total + pool.pooled(members)
         return total + self._log_factor(table), members
 
     def _log_factor(self, table):

@@ -4,7 +4,9 @@ import numbers
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from signal import SIGINT
+from typing import ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -19,24 +21,20 @@ from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
-from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.first_flow import compile_kernels
-from nfref.tables.fitting.flow_kinds import FLOWS
-from nfref.tables.fitting.plan import BUDGET, Plan
+from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
-from nfref.tables.fitting.row_fingerprints import KEPT_KEYS, as_text, keys_of
 from nfref.tables.fitting.supports import choose_supports
-from nfref.tables.fitting.table_fit import TableFit
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
-
-CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
-MOST_MEMBERS = 1000
+from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
 
 
+@dataclass(eq=False, repr=False)  # scikit-learn has its own
 class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     """The density of a table: a linear pool of flows and simpler densities.
 
@@ -133,36 +131,20 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     ((3,), (5, 2))
     """
 
-    def __init__(
-        self,
-        flow: str | Flow = "auto",
-        *,
-        members: int | None = None,
-        effort: str = "default",
-        columns: dict[str, Any] | None = None,
-        given: str | Sequence[str] | None = None,
-        epochs: int = 200,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        time_budget: float | None = BUDGET,
-        validation: float = 0.1,
-        random_state: Any = None,
-        verbose: bool = False,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.flow = flow
-        self.members = members
-        self.effort = effort
-        self.columns = columns
-        self.given = given
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.time_budget = time_budget
-        self.validation = validation
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_jobs = n_jobs
+    flow: str | Flow = "auto"
+    _: KW_ONLY
+    members: int | None = None
+    effort: str = "default"
+    columns: dict[str, Any] | None = None
+    given: str | Sequence[str] | None = None
+    epochs: int = 200
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    time_budget: float | None = BUDGET
+    validation: float = 0.1
+    random_state: Any = None
+    verbose: bool = False
+    n_jobs: int | None = None
 
     def fit(self, X: Array, y: None = None, sample_weight: Array | None = None) -> "FlowDensity":
         """Fit to rows.
@@ -227,7 +209,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             columns, limit = chosen.columns, chosen.limit
             if self.verbose and chosen.notes:
                 print(f"supports: {', '.join(chosen.notes)}", file=sys.stderr)
-        progress = self._progress()
+        progress = Progress.on_stderr(self.verbose)
         found = self._found(
             TableFit(columns, table, plan, seed, weight, self.validation, progress, given, limit)
         )
@@ -248,7 +230,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def _found(self, fit):
         """Return the result of a TableFit; a subclass may do more."""
-        return fit.run()
+        return fit_incomplete_table(fit)
 
     def _keep(self, density):
         self._info = {}
@@ -256,24 +238,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         self.weights_ = {} if density.pool is None else density.pool.shares
 
     def _plan(self):
-        flow = self.flow.lower() if isinstance(self.flow, str) else self.flow
-        if not (isinstance(flow, Flow) or isinstance(flow, str) and flow in CHOICES):
-            raise ValueError(
-                f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(self.flow)}"
-            )
-        members = 0 if self.members is None else check_count("members", self.members, minimum=0)
-        if members > MOST_MEMBERS:
-            raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {self.members}")
-        if self.effort not in EFFORTS:
-            raise ValueError(
-                f"effort: expected one of {', '.join(EFFORTS)}, got {shortened(self.effort)}"
-            )
         check_count("epochs", self.epochs)
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size)
-        for name in ("learning_rate", "time_budget"):
-            if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
+        if self.learning_rate is not None:
+            check_positive("learning_rate", self.learning_rate)
         if not isinstance(self.validation, numbers.Real) or not 0 < self.validation < 1:
             raise ValueError(
                 f"validation: expected a number between 0 and 1, got {shortened(self.validation)}"
@@ -283,14 +252,16 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
                 "columns: expected a dictionary, name -> what values a column can "
                 f"take, got {shortened(self.columns)}"
             )
-        training = self.epochs, self.batch_size, self.learning_rate, self.time_budget
-        jobs = _jobs(self.n_jobs)
-        return Plan(flow, self.members, *training, jobs=jobs, effort=self.effort)
-
-    def _progress(self):
-        if not self.verbose:
-            return Progress()
-        return Progress(lambda line: print(line, file=sys.stderr), shown=True)
+        return asked_plan(
+            self.flow,
+            self.members,
+            self.effort,
+            self.time_budget,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            jobs=_jobs(self.n_jobs),
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -468,7 +439,11 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     # Files ----------------------------------------------------------------------------------
 
-    _fitted: tuple[str, ...] = ("n_rows_effective_", "n_rows_distinct_", "n_rows_held_out_")
+    _fitted: ClassVar[tuple[str, ...]] = (
+        "n_rows_effective_",
+        "n_rows_distinct_",
+        "n_rows_held_out_",
+    )
 
     def save(self, path: PathLike) -> None:
         """Write the estimator to a model file, which :meth:`load` and ``nfref score`` read.
@@ -491,8 +466,6 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             info={**self._info, "estimator": self._described()},
         )
 
-    _measures: Any = None  # the OutlierMeasures of a subclass
-
     def _described(self):
         """Return the FittedEstimator."""
         from nfref.tables.files.fitted_estimator import FittedEstimator
@@ -510,7 +483,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             tuple(getattr(self, "candidates_", ())),
             {name: getattr(self, name) for name in self._fitted if hasattr(self, name)},
             None if self._frame is None else FrameSchema.of(self._frame),
-            self._measures,
+            getattr(self, "_measures", None),  # of a FlowOutlierDetector
         )
 
     @classmethod

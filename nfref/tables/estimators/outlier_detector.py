@@ -25,7 +25,7 @@ glass6 and cleveland-0_vs_4 twice as many, for areas under the curve of 0.98 and
 """
 
 import numbers
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 from sklearn.base import OutlierMixin
@@ -35,8 +35,7 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array
 from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
-from nfref.tables.fitting.plan import BUDGET
-from nfref.tables.fitting.row_fingerprints import keys_of
+from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.missing_cells import log_marginal
 from nfref.tables.queries.outlier_measures import (
@@ -52,13 +51,14 @@ from nfref.tables.queries.outlier_measures import (
     usual_of,
 )
 from nfref.tables.schema.columns import is_missing, missing_cells_of, plain, with_gaps
-from nfref.tables.schema.distinct_rows import as_counts
+from nfref.tables.schema.distinct_rows import as_counts, keys_of
 
 CRITERIA = ("combined", "density", "typical", "conditional")
 MARGIN_ROWS = 2000  # distinct values that densities of single columns are fitted to
 TYPICAL_ROWS = 200  # rows whose median is the typical surprise of a column
 
 
+@dataclass(eq=False, repr=False)
 class FlowOutlierDetector(OutlierMixin, FlowDensity):
     """Outliers by density: rows that score below most training rows.
 
@@ -109,44 +109,11 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     array([ 1, -1])
     """
 
-    def __init__(
-        self,
-        flow: str | Flow = "mixture",
-        *,
-        contamination: float = 0.1,
-        criterion: str = "combined",
-        trimming: float | None = None,
-        members: Any = None,
-        effort: Any = "default",
-        columns: Any = None,
-        given: Any = None,
-        epochs: Any = 200,
-        batch_size: Any = None,
-        learning_rate: Any = None,
-        time_budget: Any = BUDGET,
-        validation: Any = 0.1,
-        random_state: Any = None,
-        verbose: Any = False,
-        n_jobs: Any = None,
-    ) -> None:
-        super().__init__(
-            flow,
-            members=members,
-            effort=effort,
-            columns=columns,
-            given=given,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            time_budget=time_budget,
-            validation=validation,
-            random_state=random_state,
-            verbose=verbose,
-            n_jobs=n_jobs,
-        )
-        self.contamination = contamination
-        self.criterion = criterion
-        self.trimming = trimming
+    flow: str | Flow = "mixture"
+    _: KW_ONLY
+    contamination: float = 0.1
+    criterion: str = "combined"
+    trimming: float | None = None
 
     def fit(
         self, X: Any, y: None = None, sample_weight: Array | None = None
@@ -346,7 +313,7 @@ def _fit_margins(density, fit):
         there = values[part][~is_missing(values[part])]
         if column.name not in density.given and len(set(there.tolist())) > 1:
             alone = replace(fit, columns=(column,), table=[values], given=(), progress=None)
-            found = alone.at(part).run()
+            found = fit_incomplete_table(alone.at(part))
             scores = log_marginal(found.density, [values]).log_prob
             scores[part[found.unseen.places]] = found.unseen.log_prob
             total = total + scores

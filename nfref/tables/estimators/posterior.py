@@ -26,11 +26,11 @@ from nfref.tables.estimators.posterior_calibration import Calibration
 from nfref.tables.estimators.posterior_evidence import by_halves, target_values, with_insurance
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
 from nfref.tables.estimators.posterior_rows import (
-    Samples,
     Simulations,
     check_inside,
     named_rows,
     real_array,
+    record_of_samples,
 )
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
@@ -148,21 +148,15 @@ class Posterior:
             If there are no more samples than parameters, if the effective size is below 50, if a
             parameter has one value or a sample lies outside of the bounds, and so on.
         """
-        found = Samples.of(samples, names, weights, log_posterior)
-        options = fit_options(flow, members, effort, time_budget, random_state, bounds, found.names)
-        check_inside("samples", found.rows, found.names, options["supports"])
-        record = PosteriorRecord(
-            options, found.rows, found.weights, found.log_posterior, found.chains, found.effective
-        )
+        names, record = record_of_samples(samples, names, weights, log_posterior)
+        options = fit_options(flow, members, effort, time_budget, random_state, bounds, names)
+        rows, block = record.samples, record.block
+        check_inside("samples", rows, names, options["supports"])
         fitted = fit_density(
-            options,
-            found.names,
-            found.rows,
-            weights=found.weights,
-            block=found.block,
-            verbose=verbose,
+            options, names, rows, weights=record.weights, block=block, verbose=verbose
         )
-        return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
+        record = replace(record, options=options, candidates=tuple(fitted.tried))
+        return cls(fitted.density, record)
 
     @classmethod
     def from_simulations(

@@ -13,7 +13,6 @@ from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.estimators.posterior_fit import fit_density
-from nfref.tables.estimators.posterior_rows import block_numbers
 from nfref.tables.files.posterior_record import PosteriorRecord
 
 INSURANCE = 0.1  # weight of the wide member in the proposal of importance sampling
@@ -48,8 +47,7 @@ def by_halves(
     Each half of the blocks, or of independent samples, is judged by a density of the other half:
     by bridge sampling with ``draws`` if there is a ``log_target``, else by the harmonic mean.
     """
-    rows, log_posterior = record.samples, record.log_posterior
-    block = block_numbers(len(rows), record.chains)
+    rows, log_posterior, block = record.samples, record.log_posterior, record.block
     half = rng.permutation(len(rows)) % 2 if block is None else block % 2
     if record.weights is not None:
         # The estimates are means over samples of equal weight. Copies stay in their half.

@@ -1,23 +1,19 @@
 """The fit of a posterior's density to rows of parameters, with observations or without."""
 
-import sys
 import warnings
 from dataclasses import replace
 from signal import SIGINT
 
 import numpy as np
 
-from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.runtime.checks import check_choice, check_count, check_positive, shortened
+from nfref.runtime.checks import check_count
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.wide import Wide
 from nfref.tables.estimators.posterior_rows import supports_of
-from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.fit import Fitted, fit_table
-from nfref.tables.fitting.flow_kinds import FLOWS
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.schema.column_inference import find_columns
 
@@ -34,16 +30,8 @@ def fit_options(
     names: Sequence[str],
 ) -> dict[str, Any]:
     """Return the arguments of a fit, checked, as plain data."""
-    check_choice("effort", effort, EFFORTS)
+    asked_plan(flow, members, effort, time_budget)
     check_count("random_state", random_state, minimum=0)
-    if isinstance(flow, str):
-        check_choice("flow", flow, ("auto", "gaussian", "mixture", *FLOWS))
-    elif not isinstance(flow, Flow):
-        raise TypeError(f"flow: expected a name or a Flow, got {shortened(flow)}")
-    if members is not None:
-        check_count("members", members, minimum=0)
-    if time_budget is not None:
-        check_positive("time_budget", time_budget)
     return {
         "flow": flow,
         "members": members,
@@ -80,25 +68,21 @@ def fit_density(
     verbose : bool
     """
     table = list(rows.T)
-    plan = Plan(
-        options["flow"],
-        options["members"],
-        time_budget=options["time_budget"],
-        effort=options["effort"],
-    )
+    asked = (options[name] for name in ("flow", "members", "effort", "time_budget"))
     columns = find_columns(names, table, options["supports"], given=given, weight=weights)
-    progress = Progress(lambda line: print(line, file=sys.stderr), shown=True)
     with keeping([SIGINT], insists=True) as signals:
         found = fit_table(
-            # a value that a chain repeats is a rejected step, not an atom
-            [replace(column, atoms=()) for column in columns],
-            table,
-            plan,
-            options["random_state"],
-            weight=weights,
-            given=given,
-            progress=progress if verbose else None,
-            group=block,
+            TableFit(
+                # a value that a chain repeats is a rejected step, not an atom
+                [replace(column, atoms=()) for column in columns],
+                table,
+                asked_plan(*asked),
+                options["random_state"],
+                weights,
+                progress=Progress.on_stderr(verbose),
+                given=given,
+                group=block,
+            )
         )
     if signals.came:
         warnings.warn("Posterior: interrupted; the fit keeps the candidates so far", stacklevel=4)

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.diagnostics.chains import blocks, effective_size
+from nfref.diagnostics.chains import effective_size
 from nfref.runtime.annotations import Any, Array, Mapping, Sequence
 from nfref.runtime.checks import as_array, as_weight, shortened
+from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading.table import check_name
 from nfref.tables.schema.dataframes import frame_columns, is_frame
 from nfref.tables.schema.distinct_rows import effective_rows
 
 FEWEST = 50.0  # smallest effective size of samples
-BLOCKS = 20  # stretches of the chains; some are held out in turn
 
 
 def named_rows(name: str, value: Any, names: Sequence[str] | None, letter: str) -> Any:
@@ -111,68 +111,40 @@ def check_inside(name: str, rows: Array, names: Sequence[str], supports: Mapping
             )
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Samples of a posterior, checked.
+def record_of_samples(
+    samples: Any, names: Any, weights: Any, log_posterior: Any
+) -> tuple[list[str], PosteriorRecord]:
+    """Return the names of the parameters, and the record of samples that are checked.
 
-    Attributes
-    ----------
-    names : list of str
-    rows : (N, D) array
-        Chain after chain.
-    weights : (N,) array or None
-        Weights of independent samples; those of a chain are repeated instead.
-    log_posterior : (N,) array or None
-    chains : int
-        The number of chains; 0 if the samples are independent.
-    effective : float
-        The effective size of the column in which it is smallest.
+    The arguments are those of :meth:`nfref.Posterior.from_samples`. The rows of a chain are
+    repeated as its weights say.
     """
-
-    names: list[str]
-    rows: Array
-    weights: Array | None
-    log_posterior: Array | None
-    chains: int
-    effective: float
-
-    @classmethod
-    def of(cls, samples: Any, names: Any, weights: Any, log_posterior: Any) -> "Samples":
-        """Return the samples of :meth:`nfref.Posterior.from_samples`."""
-        chains, shape = 1, getattr(samples, "shape", ())
-        if len(shape) == 3:
-            chains, steps = shape[:2]
-            if steps < 4:
-                raise ValueError(f"samples: expected at least 4 steps a chain, got {steps}")
-            samples = np.asarray(samples).reshape(-1, shape[2])
-        names, rows = named_rows("samples", samples, names, "theta")
-        n, dim = rows.shape
-        if n <= dim + 1:
-            raise ValueError(f"samples: expected more than {dim + 1} of {dim} parameters, got {n}")
-        bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
-        if len(bad):
-            raise ValueError(
-                f"samples: expected finite numbers, got {rows[bad[0]]} in row {bad[0]}"
-            )
-        if weights is not None:
-            weights = as_weight("weights", np.ravel(real_array("weights", weights)), n)
+    chains, shape = 1, getattr(samples, "shape", ())
+    if len(shape) == 3:
+        chains, steps = shape[:2]
+        if steps < 4:
+            raise ValueError(f"samples: expected at least 4 steps a chain, got {steps}")
+        samples = np.asarray(samples).reshape(-1, shape[2])
+    names, rows = named_rows("samples", samples, names, "theta")
+    n, dim = rows.shape
+    if n <= dim + 1:
+        raise ValueError(f"samples: expected more than {dim + 1} of {dim} parameters, got {n}")
+    bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
+    if len(bad):
+        raise ValueError(f"samples: expected finite numbers, got {rows[bad[0]]} in row {bad[0]}")
+    if weights is not None:
+        weights = as_weight("weights", np.ravel(real_array("weights", weights)), n)
+    if log_posterior is not None:
+        log_posterior = _log_posterior(log_posterior, n)
+    if weights is not None:
+        whole = chains == 1 and np.all(weights == np.round(weights))
+        times = weights.astype(np.int64) if whole else (weights > 0).astype(np.int64)
+        rows = np.repeat(rows, times, axis=0)
         if log_posterior is not None:
-            log_posterior = _log_posterior(log_posterior, n)
-        if weights is not None:
-            whole = chains == 1 and np.all(weights == np.round(weights))
-            times = weights.astype(np.int64) if whole else (weights > 0).astype(np.int64)
-            rows = np.repeat(rows, times, axis=0)
-            if log_posterior is not None:
-                log_posterior = np.repeat(log_posterior, times)
-            chains, weights = (1, None) if whole else (0, weights[weights > 0])
-        return cls(
-            names, rows, weights, log_posterior, chains, _effective(names, rows, weights, chains)
-        )
-
-    @property
-    def block(self) -> Array | None:
-        """The block of the chains that each row belongs to, (N,); None for independent rows."""
-        return block_numbers(len(self.rows), self.chains)
+            log_posterior = np.repeat(log_posterior, times)
+        chains, weights = (1, None) if whole else (0, weights[weights > 0])
+    effective = _effective(names, rows, weights, chains)
+    return names, PosteriorRecord({}, rows, weights, log_posterior, chains, effective)
 
 
 @dataclass(frozen=True)
@@ -216,20 +188,6 @@ class Simulations:
         """The lowest and highest value and the interquartile range of each column of x, (3, C)."""
         low, high = np.quantile(self.x, [0.25, 0.75], axis=0)
         return np.stack([np.min(self.x, axis=0), np.max(self.x, axis=0), high - low])
-
-
-def block_numbers(rows: int, chains: int) -> Array | None:
-    """Return the block (N,) of each row of chains of equal length; None without chains.
-
-    A block is a stretch of the chains, because a sample resembles its neighbours.
-    """
-    if not chains:
-        return None
-    label = np.repeat(np.arange(chains), rows // chains)
-    found = np.empty(rows, np.int64)
-    for number, places in enumerate(blocks(rows, min(BLOCKS, rows // chains), label)):
-        found[places] = number
-    return found
 
 
 def _effective(names, rows, weights, chains):

@@ -9,7 +9,7 @@ later version reads files of version 1 and 2.
 
 import dataclasses
 from collections import Counter
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from nfref.density import Density
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Params, PathLike, Sequence
 from nfref.runtime.checks import as_array, as_rows, require, shortened
+from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.pool import check_parameters
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files import archives
@@ -120,7 +121,7 @@ def save_model(
     """
     from nfref import __version__
 
-    if hasattr(density, "save") and not is_dataclass(density):  # an estimator
+    if hasattr(density, "save") and not isinstance(density, Configuration):  # an estimator
         kind = type(density).__name__
         raise TypeError(f"density: expected a Density, got {kind}; its method save writes it")
     content = {

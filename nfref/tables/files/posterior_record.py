@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
-from nfref.runtime.annotations import Any
+import numpy as np
+
+from nfref.diagnostics.chains import blocks
+from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.fitting.results import CandidateResult
+
+BLOCKS = 20  # stretches of the chains; some are held out in turn
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,21 @@ class PosteriorRecord(Configuration):
     seen: Any = None
     observed: Any = None
     candidates: tuple = ()
+
+    @property
+    def block(self) -> Array | None:
+        """The block (N,) of the chains that each sample belongs to; None without chains.
+
+        A block is a stretch of the chains, because a sample resembles its neighbours.
+        """
+        if not self.chains:
+            return None
+        rows = len(self.samples)
+        label = np.repeat(np.arange(self.chains), rows // self.chains)
+        found = np.empty(rows, np.int64)
+        for number, places in enumerate(blocks(rows, min(BLOCKS, rows // self.chains), label)):
+            found[places] = number
+        return found
 
     @property
     def summary(self) -> str:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Array
 from nfref.tables.densities.cells import spread_rows
 from nfref.tables.densities.encoder import Encoder, coded_columns
-from nfref.tables.densities.label_pool import LabelPool, is_of_a_label, log_labels
-from nfref.tables.densities.latent_classes import LatentClasses
-from nfref.tables.densities.limited_sum import LimitedSum
+from nfref.tables.densities.label_pool import LabelPool, log_labels
+from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.first_flow import parameters_of_a_flow
@@ -29,7 +28,7 @@ from nfref.tables.fitting.folds import (
     occurrence_numbers,
     point_mass_rows,
 )
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import TableFit
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
 from nfref.tables.schema.columns import Continuous, as_numbers
@@ -94,57 +93,18 @@ class Fitted:
     unseen: OutOfFoldScores
 
 
-def fit_table(
-    columns: Sequence[Any],
-    table: Sequence[Array],
-    plan: Plan,
-    seed: int,
-    *,
-    weight: Array | None = None,
-    validation: float = 0.1,
-    progress: Progress | None = None,
-    given: Sequence[str] = (),
-    limit: LimitedSum | None = None,
-    group: Array | None = None,
-) -> Fitted:
-    """Fit the density of a table without empty cells.
-
-    Parameters
-    ----------
-    columns : sequence of Continuous, Category or Count
-        From :func:`~nfref.tables.schema.column_inference.find_columns`; continuous ones get the
-        robust units of these rows.
-    table : sequence of (N,) arrays
-        The columns' values.
-    plan : Plan
-    seed : int
-        The same rows and seed give the same density, whatever the order of the rows.
-    weight : (N,) array, optional
-        Weight of each row, above 0.
-    validation : float
-        The share of rows that is held out.
-    progress : Progress, optional
-        Shows how far the fit has come.
-    given : sequence of str
-        Names of columns that are given: the density is that of the others.
-    limit : LimitedSum, optional
-        Of the sum of some columns.
-    group : (N,) array of int, optional
-        Rows of one group are held out together. All columns that are not given are continuous.
-
-    Returns
-    -------
-    Fitted
-    """
-    if not plan.simple:
-        parameters_of_a_flow(plan, columns, len(table[0]), given)  # refuses what cannot be made
-    plan = plan.begun()
-    rows = _encode(columns, table, as_counts(weight), seed, given)
-    folds = _fold_of_each(rows, table, validation, plan)
-    if group is not None:
-        folds = group_fold_numbers(folds, group[rows.places][rows.row])
+def fit_table(fit: TableFit) -> Fitted:
+    """Fit the density of a table without empty cells."""
+    columns, table, given, seed = fit.columns, fit.table, fit.given, fit.seed
+    if not fit.plan.simple:
+        parameters_of_a_flow(fit.plan, columns, len(table[0]), given)  # refuses what cannot be made
+    plan = fit.plan.begun()
+    rows = _encode(columns, table, as_counts(fit.weight), seed, given)
+    folds = _fold_of_each(rows, table, fit.validation, plan)
+    if fit.group is not None:
+        folds = group_fold_numbers(folds, fit.group[rows.places][rows.row])
     discrete_rng, pool_rng = np.random.default_rng(seed).spawn(2)
-    discrete = _fit_discrete(rows, folds, validation, seed, discrete_rng, plan)
+    discrete = _fit_discrete(rows, folds, fit.validation, seed, discrete_rng, plan)
     density = TableDensity(
         rows.columns, discrete.density, None, rows.centre, rows.scale, tuple(given)
     )
@@ -152,10 +112,10 @@ def fit_table(
     scored = discrete.held_out > 0
     weight = discrete.held_out[scored]
     if rows.u.shape[1]:
-        progress = progress or Progress()
+        progress = fit.progress or Progress()
         progress.offset = offset = float(np.average(log_prob[scored], weights=weight))
         pool, tried, pooled = find_pool(rows.in_units(density), folds, plan, pool_rng, progress)
-        density = replace(density, pool=pool).limited(limit)
+        density = replace(density, pool=pool).limited(fit.limit)
         gain = 0.0 if density.limit is None else -density.limit.log_mass
         tried = [one.shifted(offset) for one in tried[:-1]] + [tried[-1].shifted(offset + gain)]
         log_prob = log_prob + pooled + gain
@@ -221,6 +181,11 @@ class _EncodedRows:
     def known(self) -> tuple:
         """Places of the given columns among the codes."""
         return tuple(j for j, column in enumerate(self.kinds) if column.name in self.given)
+
+    def coded(self, weight: Array) -> CodedRows:
+        """Return the codes of the rows to which ``weight`` (M,) gives a weight above 0."""
+        some = weight > 0
+        return CodedRows(self.codes[some], self.kinds, weight[some], self.known)
 
     def in_units(self, density: TableDensity) -> UnitRows:
         """Return the continuous columns with the others as context."""
@@ -303,18 +268,18 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
 
     counts = rows.counts
     held_out = np.where(folds >= 0, counts, 0)
-    if is_of_a_label(rows.kinds, rows.known):
+    own = [column for column in rows.kinds if column.name not in rows.given]
+    if rows.known and len(own) == 1 and own[0].kind == "category":
         classes, scores = _fit_by_folds(rows, folds, log_labels, rng, enough)
-        label_pool, log_prob = LabelPool.fit(
-            classes, scores, rows.codes, rows.kinds, counts, folds, rng, enough
-        )
-        return _Discrete(label_pool, log_prob, held_out)
+        found = LabelPool.fit(classes, scores, rows.coded(counts), folds, rng, enough)
+        return _Discrete(*found, held_out)
     copies = held_out_copies(rows.columns, counts, validation, seed)
     if copies is not None:
-        classes = _fit_classes(rows, counts - copies, copies, rng, enough)
+        others = rows.coded(counts - copies)
+        classes = LatentClasses.choose(others, rows.coded(copies), rng, enough)
         log_prob = classes.log_prob(rows.codes)
-        return _Discrete(classes.again(rows.codes, rows.kinds, counts), log_prob, copies, True)
-    if len(rows.known) == len(rows.kinds):
+        return _Discrete(classes.again(rows.coded(counts)), log_prob, copies, True)
+    if not own:
         return _Discrete(None, np.zeros(len(counts)), held_out)
     return _Discrete(*_fit_by_folds(rows, folds, LatentClasses.log_prob, rng, enough), held_out)
 
@@ -325,29 +290,14 @@ def _fit_by_folds(rows, folds, log_prob, rng, enough):
     for k in range(np.max(folds) + 1):
         held = np.where(folds == k, rows.counts, 0)
         left = rows.counts - held if len(folds) > 1 else held
-        found.append(_fit_classes(rows, left, held, rng, enough))
+        found.append(LatentClasses.choose(rows.coded(left), rows.coded(held), rng, enough))
         scores.append(log_prob(found[-1], rows.codes[folds == k]))
     whole = np.zeros((len(folds), *scores[0].shape[1:]))
     for k, score in enumerate(scores):
         whole[folds == k] = score
     if len(found) == 1:
         return found[0], whole
-    return found[0].again(rows.codes, rows.kinds, rows.counts), whole
-
-
-def _fit_classes(rows, left, held, rng, enough):
-    """Return LatentClasses of rows that ``left`` weighs, their number chosen by ``held`` ones."""
-    training, others = left > 0, held > 0
-    return LatentClasses.choose(
-        rows.codes[training],
-        rows.kinds,
-        rows.codes[others],
-        rng,
-        left[training],
-        held[others],
-        given=rows.known,
-        enough=enough,
-    )
+    return found[0].again(rows.coded(rows.counts)), whole
 
 
 # Scores of the rows ------------------------------------------------------------------------

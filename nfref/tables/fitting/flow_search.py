@@ -28,15 +28,9 @@ from nfref.runtime.tasks import Tasks
 from nfref.tables.densities.pool import Pool
 from nfref.tables.fitting.candidates import Candidate, pool_mean, simple_candidates, weigh
 from nfref.tables.fitting.effort import EPOCHS, training_seconds
+from nfref.tables.fitting.first_flow import FLOW_ROWS, FirstParameters, compile_ahead
 from nfref.tables.fitting.flow_folds import FlowFolds
-from nfref.tables.fitting.flow_training import (
-    FirstParameters,
-    compile_ahead,
-    first_parameters,
-    interrupted_flow,
-    steps_by_kernels,
-    train_flow,
-)
+from nfref.tables.fitting.flow_training import interrupted_flow, train_flow
 from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import DoneFlow, Plan, SearchState
 from nfref.tables.fitting.progress import Progress
@@ -44,7 +38,6 @@ from nfref.tables.fitting.results import CandidateResult
 from nfref.training.fit_state import FitState
 from nfref.training.gradient import ONE_AT_A_TIME
 
-FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities
 MOST_PROCESSES = 64
 CHEAP_PART = 1 / 3  # of the parameters of the largest kind that a cheap one has at most
 GOOD_PART = 0.4  # share of the estimated seconds of a kind that is worth having
@@ -136,8 +129,6 @@ class _FlowSearch:
         How many trainings had no time left.
     starts : dict
         Name of a kind -> its FirstParameters.
-    by_kernels : dict
-        Name of a kind -> whether kernels alone train it.
     known, known_kinds, current, first
         To resume: trainings that are done, the names of their kinds, the state of the one that was
         not done, and its kind and fold.
@@ -153,7 +144,6 @@ class _FlowSearch:
         self.state: FitState | None = None
         self.left_out = 0
         self.starts: dict[str, FirstParameters] = {}
-        self.by_kernels: dict[str, bool] = {}
         before = plan.resume or SearchState((), None, 0.0)
         self.known, self.known_kinds, self.current = list(before.done), before.kinds, before.current
         self.first: tuple[FlowFolds, int] | None = None
@@ -215,7 +205,7 @@ class _FlowSearch:
     def _start(self, kind):
         """Return the FirstParameters of a kind; making them takes too long for every epoch."""
         if kind.name not in self.starts:
-            self.starts[kind.name] = first_parameters(kind, self.folds[0].training, self.plan)
+            self.starts[kind.name] = FirstParameters.of(kind, self.folds[0].training, self.plan)
         return self.starts[kind.name]
 
     # Which kind -----------------------------------------------------------------------------
@@ -325,16 +315,7 @@ class _FlowSearch:
         """Return how many folds of a kind are trained at once."""
         if self.plan.jobs > 1:
             return min(self.plan.jobs, len(self.folds))
-        return min(threads(), len(self.folds)) if self._by_kernels(kind) else 1
-
-    def _by_kernels(self, kind):
-        """Return whether kernels alone train a kind, so that each flow can have one thread.
-
-        Threads that share the steps of one flow wait for each other.
-        """
-        if kind.name not in self.by_kernels:
-            self.by_kernels[kind.name] = steps_by_kernels(kind, self._start(kind))
-        return self.by_kernels[kind.name]
+        return min(threads(), len(self.folds)) if self._start(kind).by_kernels else 1
 
     def _train_here(self, trained, end):
         """Train a kind in its folds before ``end``, on threads of this process."""
@@ -358,7 +339,7 @@ class _FlowSearch:
     def begin(self) -> None:
         """Begin the first kind, on all threads but the one that fits the simple densities."""
         kind, plan = self._next_kind([]), self.plan
-        if kind and plan.resume is None and plan.jobs == 1 and self._by_kernels(kind):
+        if kind and plan.resume is None and plan.jobs == 1 and self._start(kind).by_kernels:
             self.tasks.begin(self._keys(self._new(kind)), idle=1)
 
     def _keys(self, trained, first=0):
@@ -370,10 +351,10 @@ class _FlowSearch:
 
         They are a guess: its kind may still be dropped, and its gain decides which kind is next.
         """
-        if self.plan.jobs > 1 or not self._by_kernels(trained.kind):
+        if self.plan.jobs > 1 or not self._start(trained.kind).by_kernels:
             return []
         keys, kind = self._keys(trained, k + 1), self._next_kind([*self.gains, 0.0])
-        if kind and self._in_time(kind) and self._by_kernels(kind):
+        if kind and self._in_time(kind) and self._start(kind).by_kernels:
             keys += self._keys(self._new(kind))
         return keys
 

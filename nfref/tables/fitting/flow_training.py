@@ -1,4 +1,4 @@
-"""Train one flow on one fold: its size, its batches, its early stopping, its last epochs.
+"""Train one flow on one fold: its early stopping, its last epochs.
 
 Training has two parts. The first keeps the learning rate and stops early, by the rows that the fold
 holds out. The second continues while the rate falls to zero. With several folds it takes all rows:
@@ -12,23 +12,20 @@ higher rate.
 import math
 import time
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
-from nfref.density import Density
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Generator
-from nfref.runtime.batching import BLOCK
+from nfref.runtime.annotations import Any, Callable, Generator
 from nfref.runtime.checks import plural
 from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.fitting.effort import training_seconds
+from nfref.tables.fitting.first_flow import batch_size_for, density_for
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import DoneFlow, Plan
 from nfref.training.fit_state import FitState
 from nfref.training.fitting import fit as fit_flow
-from nfref.training.gradient import prepare, threads_of_steps
 
 FIRST_PART = 0.6  # share of a flow's seconds for the part with early stopping
 # The second part has (1 + MORE exp(-LONGER gap)) times the epochs of the best. The gap is how many
@@ -39,76 +36,7 @@ LONGER, FASTER, FASTER_ROWS = 3.0, 4, range(250, 1250)
 # An epoch of all rows has up to twice as many steps as one of the training rows. Beyond this ratio,
 # that of five folds, fewer epochs follow, so that the steps do not grow.
 MOST_GROWTH = 1.25
-# Rows of a batch: the first number if an epoch has few enough steps of it (FlowKind.steps), else
-# the second. With 17,000 rows of two tables, 128 gained 0.05 and 0.18 nats over 512 in 0.66 and 0.5
-# of the seconds, since fewer epochs are needed; 64 gained nothing more. With 9,000 rows of three,
-# 64 gained 0.02, 0.05 and 0.44 over 128 in 0.8 to 1.06 of the seconds.
-BATCHES = 64, 128
 LEAST_PATIENCE = 6  # epochs: scores of fewer vary by chance, however many steps they have
-
-
-class FirstParameters(NamedTuple):
-    """A density, its parameters as a vector, the way back from it, and the rows of a step."""
-
-    density: Density
-    vector: Array
-    unflatten: Callable[[Array], Any]
-    step: int
-
-
-def density_of(kind: FlowKind, rows: int, dim: int, context_dim: int, rng: Generator) -> Density:
-    """Return the density of a kind of flow, in a size that suits the number of rows."""
-    try:
-        density = Density(kind.made(rows, dim, context_dim, rng))
-        density.init(np.random.default_rng(0))  # a stack makes its layers only when asked
-        return density
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"flow {kind.name}: {error}") from None
-
-
-def _density_for(kind, training, rng):
-    context_dim = 0 if training.context is None else training.context.shape[1]
-    kind = kind.reaching(training.u)
-    return density_of(kind, len(training), training.u.shape[1], context_dim, rng)
-
-
-def batch_size_for(kind: FlowKind, rows: int) -> int:
-    """Return the rows of a step for this number of training rows."""
-    small, large = BATCHES
-    return small if rows <= kind.steps * small else large
-
-
-def first_parameters(kind: FlowKind, training: UnitRows, plan: Plan) -> FirstParameters:
-    """Return what a training of this kind would start from, for the compiler."""
-    density, count = _density_for(kind, training, np.random.default_rng(0)), len(training)
-    params = density.init(np.random.default_rng(0))
-    step = math.ceil(count / math.ceil(count / (plan.batch_size or batch_size_for(kind, count))))
-    vector, unflatten = trees.flatten(trees.cast(params, np.dtype(plan.dtype or "float32")))
-    return FirstParameters(density, vector, unflatten, step)
-
-
-def steps_by_kernels(kind: FlowKind, start: FirstParameters) -> bool:
-    """Return whether kernels alone train a kind, many steps in one call."""
-    return kind.objective is None and threads_of_steps(*start) > 0
-
-
-def compile_ahead(fold: Fold, plan: Plan) -> bool:
-    """Start to compile the kernels that flows need in this process, to train and to score.
-
-    Return True if other processes compile some.
-    """
-    if plan.jobs > 1:
-        return False
-    scored, wanted = min(len(fold.held_out), BLOCK), []
-    for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
-        density, vector, unflatten, step = start = first_parameters(kind, fold.training, plan)
-        # Many steps in one call have a kernel of their own for scores on the way.
-        final = vector.astype(plan.dtype or "float64")
-        wanted += [
-            (density, vector, unflatten, step, 0 if steps_by_kernels(kind, start) else scored),
-            (density, final, unflatten, 0, scored),
-        ]
-    return prepare(wanted)
 
 
 def train_flow(
@@ -162,7 +90,7 @@ class _Training:
         self.kind, self.fold, self.rng, self.plan = kind, fold, rng, plan
         self.callback, self.state, self.last = callback, resume, None
         self.ends: list[float] = []
-        self.density = _density_for(kind, fold.training, rng)
+        self.density = density_for(kind, fold.training, rng)
         self.batch_size = plan.batch_size or batch_size_for(kind, len(fold.training))
         in_bag = fold.of > 1 and kind.objective is None
         rows = len(fold.training), len(fold.training) + len(fold.held_out)
@@ -305,7 +233,7 @@ def fitted_flows(
     kind: FlowKind, training: UnitRows, rng: Generator, done: DoneFlow
 ) -> tuple[FittedFlow, FittedFlow]:
     """Return the flow as held-out rows scored it, and as it was in the end."""
-    density = _density_for(kind, training, rng)
+    density = density_for(kind, training, rng)
     start, unflatten = trees.flatten(trees.cast(density.init(rng), done.vector.dtype))
     if start.shape != done.vector.shape:
         raise ValueError(

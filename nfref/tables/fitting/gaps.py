@@ -19,18 +19,16 @@ Source: Bishop 2006 (EM).
 """
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.interrupts import came, insisted, interruptible
-from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.fitting.fit import Fitted, fit_table
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import TableFit
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.queries.missing_cells import impute
-from nfref.tables.schema.columns import is_missing
+from nfref.tables.schema.columns import is_missing, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
 MOST_ROUNDS = 10  # of each kind
@@ -39,70 +37,55 @@ ROWS_OF_A_ROUND = 5000  # most rows of a round
 SHARE_OF_BUDGET = 0.3  # share of the time budget after which no new round begins
 
 
-def fit_incomplete_table(
-    columns: Sequence[Any],
-    table: Sequence[Array],
-    plan: Plan,
-    seed: int,
-    *,
-    weight: Array | None = None,
-    validation: float = 0.1,
-    progress: Progress | None = None,
-    given: Sequence[str] = (),
-    limit: LimitedSum | None = None,
-) -> Fitted:
+def fit_incomplete_table(fit: TableFit) -> Fitted:
     """Fit the density of a table whose cells may be NaN or None.
-
-    Parameters and result are those of :func:`nfref.tables.fitting.fit.fit_table`.
 
     Raises
     ------
     ValueError
-        If no row says anything about the columns that are not given; and as ``fit_table``.
+        If no row says anything about the columns that are not given; and as
+        :func:`nfref.tables.fitting.fit.fit_table`.
     """
-    fit = partial(fit_table, columns, seed=seed, validation=validation, given=given)
-    if not any(np.any(is_missing(values)) for values in table):
-        return fit(table, plan, weight=weight, progress=progress, limit=limit)
-    weight = as_counts(weight)
-    effective = effective_rows(weight, len(table[0]))
-    used = ~uninformative_rows([column.name for column in columns], table, given)
+    if not any(np.any(is_missing(values)) for values in fit.table):
+        return fit_table(fit)
+    fit = replace(fit, weight=as_counts(fit.weight), progress=fit.progress or Progress())
+    effective = effective_rows(fit.weight, len(fit.table[0]))
+    used = ~uninformative_rows([column.name for column in fit.columns], fit.table, fit.given)
     if not np.any(used):
         raise ValueError(
             "given: expected rows in which all given columns have a value and another "
             f"column has one too, got none in {len(used)}"
         )
-    table = [values[used] for values in table]
-    weight = None if weight is None else weight[used]
-    whole = ~np.any([is_missing(values) for values in table], axis=0)
-    places, group = grouped_rows(_comparable(table), seed)
-    counts = np.bincount(group, weight, len(places)).astype(np.float64)
-    table = [values[places] for values in table]
-    rng = np.random.default_rng([seed, 1])
-    filled = [_from_the_same(values, counts, rng) for values in table]
-    plan, progress = plan.begun(), progress or Progress()
-    found = _fill(filled, table, counts, plan, fit, rng, progress)
+    fit = fit.at(used)
+    whole = ~with_gaps(fit.table)
+    places, group = grouped_rows(_comparable(fit.table), fit.seed)
+    counts = np.bincount(group, fit.weight, len(places)).astype(np.float64)
+    fit = replace(fit.at(places), plan=fit.plan.begun(), weight=counts)
+    filled, found = _fill(fit, np.random.default_rng([fit.seed, 1]))
     if not came():
-        found = fit(filled, plan, weight=counts, progress=progress, limit=limit)
+        found = fit_table(replace(fit, table=filled))
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
-def _fill(filled, table, counts, plan, fit, rng, progress):
-    """Fill the gaps in place, in rounds of a simple density; return the last one that was fitted.
+def _fill(fit, rng):
+    """Fill the gaps in rounds of a simple density; return the table and the last such density.
 
     Ctrl-C after the first round keeps the round before.
     """
-    rounds = _rounds(table, counts)
+    plan, rounds = fit.plan, _rounds(fit.table, fit.weight)
     kinds = ["gaussian"] * rounds + ["mixture"] * (rounds if plan.flow != "gaussian" else 0)
     few, found = slice(ROWS_OF_A_ROUND), None
+    filled = [_from_the_same(values, fit.weight, rng) for values in fit.table]
     try:
         with interruptible():
             for k, kind in enumerate(kinds, 1):
-                progress.stage(f"values for empty cells   round {k} of {len(kinds)}")
+                fit.progress.stage(f"values for empty cells   round {k} of {len(kinds)}")
                 simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
-                found = fit([values[few] for values in filled], simple, weight=counts[few])
+                own = replace(fit, table=filled, plan=simple, progress=None, limit=None)
+                found = fit_table(own.at(few))
                 last = k == len(kinds) or plan.has_spent(SHARE_OF_BUDGET)
                 rows = slice(None) if last else few
-                drawn = impute(found.density, [values[rows] for values in table], rng)
+                drawn = impute(found.density, fit.at(rows).table, rng)
                 for values, new in zip(filled, drawn):
                     values[rows] = new
                 if last:
@@ -110,7 +93,7 @@ def _fill(filled, table, counts, plan, fit, rng, progress):
     except KeyboardInterrupt:
         if found is None or insisted():
             raise
-    return found
+    return filled, found
 
 
 def _rounds(table, counts):

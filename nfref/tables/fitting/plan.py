@@ -1,18 +1,23 @@
-"""The plan of a fit, and how far a fit has come."""
+"""What a fit is asked for, and how far it has come."""
 
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable
-from nfref.runtime.checks import check_floats, require
+from nfref.flow import Flow
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.checks import check_count, check_floats, check_positive, require, shortened
 from nfref.runtime.configuration import Configuration
+from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.fitting.effort import EFFORTS, Effort
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
+from nfref.tables.fitting.progress import Progress
 from nfref.training.fit_state import FitState
 
 BUDGET = 600.0  # default seconds of a search
+CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
+MOST_MEMBERS = 1000
 # 1e-3 with a quarter of the rows in a step is as good, and takes twice as long
 LEARNING_RATE = 5e-3
 
@@ -126,6 +131,71 @@ class Plan:
                 f"of {self.flow.dim} given {self.flow.context_dim}"
             )
         return self.flow
+
+
+def asked_plan(flow: Any, members: Any, effort: Any, time_budget: Any, **others: Any) -> Plan:
+    """Return the plan of an estimator's arguments, which are checked; ``others`` are already."""
+    name = flow.lower() if isinstance(flow, str) else flow
+    if not (isinstance(name, Flow) or isinstance(name, str) and name in CHOICES):
+        raise ValueError(
+            f"flow: expected one of {', '.join(CHOICES)} or a Flow, got {shortened(flow)}"
+        )
+    if members is not None and check_count("members", members, minimum=0) > MOST_MEMBERS:
+        raise ValueError(f"members: expected at most {MOST_MEMBERS}, got {members}")
+    if effort not in EFFORTS:
+        raise ValueError(f"effort: expected one of {', '.join(EFFORTS)}, got {shortened(effort)}")
+    if time_budget is not None:
+        check_positive("time_budget", time_budget)
+    return Plan(name, members, effort=effort, time_budget=time_budget, **others)
+
+
+# A table to fit ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TableFit:
+    """A fit before it is made: the table, and what decides the result.
+
+    Parameters
+    ----------
+    columns : sequence of Continuous, Category or Count
+        From :func:`~nfref.tables.schema.column_inference.find_columns`; continuous ones get the
+        robust units of these rows.
+    table : sequence of (N,) arrays
+        The columns' values.
+    plan : Plan
+    seed : int
+        The same rows and seed give the same density, whatever the order of the rows.
+    weight : (N,) array, optional
+        Weight of each row, above 0.
+    validation : float
+        The share of rows that is held out.
+    progress : Progress, optional
+        Shows how far the fit has come.
+    given : sequence of str
+        Names of columns that are given: the density is that of the others.
+    limit : LimitedSum, optional
+        Of the sum of some columns.
+    group : (N,) array of int, optional
+        Rows of one group are held out together. Then no cell is empty, and all columns that are not
+        given are continuous.
+    """
+
+    columns: Sequence[Any]
+    table: Sequence[Array]
+    plan: Plan
+    seed: int
+    weight: Array | None = None
+    validation: float = 0.1
+    progress: Progress | None = None
+    given: Sequence[str] = ()
+    limit: LimitedSum | None = None
+    group: Array | None = None
+
+    def at(self, rows: Any) -> "TableFit":
+        """Return the fit of some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, table=[values[rows] for values in self.table], weight=weight)
 
 
 # Where a search stands --------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Show how far a fit has come: one line that is rewritten in place, and a line a candidate."""
 
+import sys
+
 from nfref.runtime.annotations import Any, Callable
 
 Say = Callable[[str], object]
@@ -20,6 +22,11 @@ class Progress:
         self._say, self._shown = say, shown
         self._bar: Any = None
         self.offset = 0.0  # nats a row from the units of a fit to those of the table
+
+    @classmethod
+    def on_stderr(cls, shown: bool) -> "Progress":
+        """Return a progress that shows all on standard error, or nothing."""
+        return cls(lambda line: print(line, file=sys.stderr), shown=True) if shown else cls()
 
     def stage(self, text: str) -> None:
         """Show what is being done."""

@@ -41,9 +41,9 @@ class Components:
     ) -> "Components":
         """Return the components of ``column`` for rows u (N, D) with ``observed`` columns."""
         place = len(observed) + int(np.searchsorted(others(observed, u.shape[1]), column))
+        log_weights, marginals = closed.joint_and_marginals(u, observed, context)
         middle, scale = [], []
-        for k, part in enumerate(closed.parts):
-            _, z, factor = closed._marginal(k, u, observed, context)
+        for k, (part, (z, factor)) in enumerate(zip(closed.parts, marginals)):
             if factor is None:
                 middle.append(np.zeros(len(u)))
                 scale.append(1.0)
@@ -54,7 +54,7 @@ class Components:
             if closed.slopes[k] is not None:
                 middle[-1] = middle[-1] + context @ closed.slopes[k][:, column]
         return cls(
-            closed.log_joint(u, observed, context),
+            log_weights,
             np.stack(middle, axis=1),
             np.array(scale),
             tuple(part if isinstance(part, Wide) else None for part in closed.parts),

@@ -15,7 +15,6 @@ from nfref.tables.schema.columns import (
     Count,
     as_numbers,
     is_missing,
-    is_nan,
     plain,
     to_line,
 )
@@ -239,14 +238,14 @@ def are_counts(values: Array) -> bool:
 
 
 def rounding_of(name: str, values: Array) -> str:
-    """Say how float64 rounds the whole numbers of a column; "" if it does not.
+    """Say how float64 rounds the whole numbers of a column without gaps; "" if it does not.
 
     Raises
     ------
     ColumnError
         If it rounds away the differences between them.
     """
-    numbers = values[~is_nan(values)].astype(np.float64)
+    numbers = values.astype(np.float64)
     largest = np.max(np.abs(numbers), initial=0.0)
     if not EXACT <= largest < np.inf:
         return ""

@@ -580,11 +580,6 @@ def _is_number(value):
     return True
 
 
-def is_nan(values: Array) -> Array:
-    """Return where numbers are NaN, (N,) of bool."""
-    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-
-
 def is_missing(values: Any) -> Array:
     """Return which cells are missing, (N,) of bool: NaN, None and the like."""
     values = np.asarray(values)

@@ -1,14 +1,16 @@
-"""Group equal rows, and read weights as numbers of copies."""
+"""Tell equal rows: groups of them, weights as numbers of copies, and fingerprints."""
 
+import base64
 import math
 
 import numpy as np
 
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.reading.sampling import GOLDEN, mixed
 
 # The largest divisor and count for which weights are recognised as multiples of whole numbers.
 LARGEST_DIVISOR, LARGEST_COUNT = 100, 1e8
+KEPT_KEYS = 20_000  # most rows that a model file recognises
 
 
 def grouped_rows(values: Array, seed: int) -> tuple[Array, Array]:
@@ -105,3 +107,36 @@ def effective_rows(weight: Array | None, rows: int) -> float:
     # Checked weights have squares that sum up, but those of a part of the rows may vanish.
     weight = np.ldexp(weight, -np.frexp(np.max(weight))[1])
     return float(np.sum(weight) ** 2 / np.sum(weight**2))
+
+
+# Fingerprints -----------------------------------------------------------------------------
+#
+# A row that a density was fitted to looks likelier than it is. So a detector keeps the fingerprint
+# of each such row with its out-of-fold log-likelihood. A model file keeps the fingerprints of the
+# rows that were kept for the test, or of all rows that it was fitted to.
+
+
+def keys_of(density: Any, table: Sequence[Array]) -> Array:
+    """Return a fingerprint of each row, (N,) of uint64; rows have no missing cells.
+
+    Equal rows have equal fingerprints; different ones have equal fingerprints by an accident of 1
+    in 2^64.
+    """
+    codes, u, _ = density.encode(table)
+    found = np.zeros(len(codes), np.uint64)
+    for column in (np.concatenate([codes, u], axis=1) + 0.0).T:  # + 0.0 turns -0.0 into 0.0
+        found = mixed(found + GOLDEN ^ np.ascontiguousarray(column).view(np.uint64))
+    return found
+
+
+def as_text(keys: Array) -> str:
+    """Return keys as text for JSON."""
+    return base64.b64encode(np.sort(keys).astype("<u8").tobytes()).decode()
+
+
+def of_text(text: Any) -> Array:
+    """Return keys from text; none if the text is malformed."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<u8").astype(np.uint64)
+    except (TypeError, ValueError):
+        return np.zeros(0, np.uint64)

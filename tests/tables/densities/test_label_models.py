@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfref.tables.densities import label_models
-from nfref.tables.densities.label_models import LabelNetwork, LabelTrees
+from nfref.tables.densities.label_models import LabelledRows, LabelNetwork, LabelTrees
 
 
 def test_without_hidden_units_it_is_logistic_regression():
@@ -13,7 +13,7 @@ def test_without_hidden_units_it_is_logistic_regression():
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((300, 4)), rng.uniform(0.5, 2.0, 300)
     label = np.argmax(x[:, :3] + rng.gumbel(size=(300, 3)), axis=1)
-    found = LabelNetwork.fit(x, label, weight, 3, 0, 2.0, rng)
+    found = LabelNetwork.fit(LabelledRows(x, label, weight, 3), 0, 2.0, rng)
     expected = LogisticRegression(C=0.5, tol=1e-8, max_iter=1000).fit(x, label, weight)
     np.testing.assert_allclose(np.exp(found.log_probs(x)), expected.predict_proba(x), atol=2e-3)
 
@@ -23,7 +23,7 @@ def test_hidden_units_are_at_a_mode():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((80, 2))
     label = (x[:, 0] * x[:, 1] > 0).astype(int)
-    found = LabelNetwork.fit(x, label, np.ones(80), 2, 4, 1.0, rng)
+    found = LabelNetwork.fit(LabelledRows(x, label, np.ones(80), 2), 4, 1.0, rng)
 
     def loss(direct, inner, outer):
         log_probs = LabelNetwork(direct, inner, outer).log_probs(x)
@@ -47,7 +47,7 @@ def test_a_tree_takes_the_question_that_gains_most(monkeypatch):
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((60, 3)), rng.uniform(0.5, 2.0, 60)
     label = np.where(x[:, 1] > 0.4, rng.integers(3, size=60), 0)
-    tree = LabelTrees.fit(x, label, weight, 3, 1, 1, 2.0, rng)
+    tree = LabelTrees.fit(LabelledRows(x, label, weight, 3), 1, 1, 2.0, rng)
     start = np.array([weight[label == y].sum() + 1 for y in range(3)]) / (weight.sum() + 3)
 
     def steps(above):
@@ -80,27 +80,17 @@ def test_trees_find_fields_of_a_board_and_networks_do_not():
 
     rng = np.random.default_rng(0)
     (x, label), (new, own) = board(800, rng), board(2000, rng)
+    rows = LabelledRows(x, label, np.ones(800), 2)
     loss = [
         -np.mean(found.log_probs(new)[np.arange(2000), own])
-        for found in (
-            LabelTrees.fit(x, label, np.ones(800), 2, 100, 4, 1.0, rng),
-            LabelNetwork.fit(x, label, np.ones(800), 2, 24, 1.0, rng),
-        )
+        for found in (LabelTrees.fit(rows, 100, 4, 1.0, rng), LabelNetwork.fit(rows, 24, 1.0, rng))
     ]
     assert loss[0] < 0.45 < 0.5 < loss[1]
 
 
 def test_trees_of_nothing_to_ask_know_how_frequent_labels_are():
-    found = LabelTrees.fit(
-        np.ones((9, 2)),
-        np.array([0] * 7 + [1] * 2),
-        np.ones(9),
-        3,
-        100,
-        4,
-        1.0,
-        np.random.default_rng(0),
-    )
+    rows = LabelledRows(np.ones((9, 2)), np.array([0] * 7 + [1] * 2), np.ones(9), 3)
+    found = LabelTrees.fit(rows, 100, 4, 1.0, np.random.default_rng(0))
     np.testing.assert_allclose(
         np.exp(found.log_probs(np.zeros((2, 2)))), [[7 / 9, 2 / 9, 0]] * 2, atol=0.06
     )

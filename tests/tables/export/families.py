@@ -9,7 +9,7 @@ from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.label_models import LabelNetwork, LabelTrees
 from nfref.tables.densities.label_pool import LabelPool
-from nfref.tables.densities.latent_classes import LatentClasses
+from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
@@ -77,7 +77,7 @@ def table(rng, columns, members=None, given=(), label_models=False, classes=3):
         codes = np.stack(codes, axis=1).astype(float)
         centre, scale = np.mean(codes, axis=0), np.std(codes, axis=0)
     if len(known) < len(kinds):
-        discrete = LatentClasses.fit(codes, kinds, classes, rng, given=known, iterations=3)
+        discrete = LatentClasses.fit(CodedRows(codes, kinds, np.ones(200), known), classes, rng)
         if label_models:
             discrete = random_label_pool(rng, discrete, kinds, centre, scale)
     dim = sum(isinstance(one, Continuous) and one.name not in given for one in columns)

@@ -18,7 +18,7 @@ import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
 from nfref.tables.densities.encoder import Encoder
-from nfref.tables.densities.label_models import LabelTrees
+from nfref.tables.densities.label_models import LabelledRows, LabelTrees
 from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import Pool
 from nfref.tables.densities.table_density import TableDensity
@@ -27,7 +27,7 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import save_model
 from nfref.tables.fitting.fit import fit_table
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.schema.column_inference import find_columns
 from nfref.transformers.rounded import Rounded
 
@@ -211,13 +211,9 @@ def tables():
             {name: supports[name] for name in names if name in supports},
         )
         flow = nfref.MAF(dim, 1, hidden, context_dim=context_dim) if dim else "mixture"
-        return fit_table(
-            kinds,
-            [columns[name] for name in names],
-            Plan(flow, members=1, epochs=2),
-            0,
-            given=given,
-        ).density
+        plan = Plan(flow, members=1, epochs=2)
+        table = [columns[name] for name in names]
+        return fit_table(TableFit(kinds, table, plan, 0, given=given)).density
 
     vine = {}
     if is_installed():
@@ -228,12 +224,12 @@ def tables():
             kinds, None, Pool((Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide"))
         )
     labels = fitted(("height", "size", "color"), ("height", "size"))
-    boosted = LabelTrees.fit(
-        rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2, 3, 2, 1.0, rng
-    )
+    rows = LabelledRows(rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2)
+    boosted = LabelTrees.fit(rows, 3, 2, 1.0, rng)
     parts = rng.dirichlet((1, 2, 0.7), n).T[:2]
     kinds = find_columns("ab", parts)
-    shares = fit_table(kinds, parts, Plan("gaussian"), 0, limit=LimitedSum(("a", "b"), 1.0)).density
+    limit = LimitedSum(("a", "b"), 1.0)
+    shares = fit_table(TableFit(kinds, parts, Plan("gaussian"), 0, limit=limit)).density
     return {
         **vine,
         "table": fitted(tuple(columns)[:-1], (), 4, 5),
@@ -280,7 +276,7 @@ def checkpoint():
     rng = np.random.default_rng(0)
     columns = [rng.standard_normal(400), rng.standard_normal(400)]
     plan = Plan(nfref.MAF(2, 1, (4,)), members=2, epochs=2, callback=keep)
-    fit_table(find_columns(("a", "b"), columns), columns, plan, 0)
+    fit_table(TableFit(find_columns(("a", "b"), columns), columns, plan, 0))
     return found[0]
 
 

@@ -17,7 +17,7 @@ from nfref.tables.fitting.flow_folds import FlowFolds
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.folds import UnitRows, fold_numbers, group_fold_numbers, make_folds
 from nfref.tables.fitting.gaps import fit_incomplete_table
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
 from nfref.training.loop import FitResult
@@ -33,7 +33,7 @@ def rows(n=200, seed=0):
 
 def fitted(x, plan=PLAN, weight=None, seed=0):
     names, table = [f"x{j}" for j in range(x.shape[1])], list(x.T)
-    return fit_incomplete_table(find_columns(names, table), table, plan, seed, weight=weight)
+    return fit_incomplete_table(TableFit(find_columns(names, table), table, plan, seed, weight))
 
 
 # Folds ------------------------------------------------------------------------------------
@@ -59,8 +59,8 @@ def test_blocks_of_a_chain_are_held_out_whole():
     block = np.repeat(np.arange(20), 10)
     x = rng.standard_normal((20, 2))[block] + 1e-3 * rng.standard_normal((200, 2))
     columns, plan = find_columns(["a", "b"], list(x.T)), replace(PLAN, flow="mixture")
-    alone = fit_table(columns, list(x.T), plan, 0).tried[-1].mean
-    held_out = fit_table(columns, list(x.T), plan, 0, group=block).tried[-1].mean
+    alone = fit_table(TableFit(columns, list(x.T), plan, 0)).tried[-1].mean
+    held_out = fit_table(TableFit(columns, list(x.T), plan, 0, group=block)).tried[-1].mean
     truth = np.mean(-0.5 * np.sum(x**2, axis=1) - np.log(2 * np.pi))
     assert alone > truth + 2 and held_out < truth + 0.5
 
@@ -302,7 +302,7 @@ def test_unseen_rows_of_labels(n):
             table,
             {"other": "count"} if np.all(other == np.round(other)) else None,
         )
-        found = fit_table(columns, table, replace(PLAN, flow="gaussian"), 0)
+        found = fit_table(TableFit(columns, table, replace(PLAN, flow="gaussian"), 0))
         assert np.mean(found.unseen.log_prob) == pytest.approx(found.tried[-1].mean, abs=1e-9)
         if columns[1].kind == "real":
             np.testing.assert_array_equal(found.unseen.places, np.arange(n))
@@ -430,7 +430,7 @@ def test_of_a_few_labels_a_copy_is_held_out(labels):
     """A fifth of few labels, rounded down, is zero: nothing could be chosen by it."""
     table = [np.array(list(labels), object)]
     columns = find_columns(("a",), table, {"a": "category"})
-    found = fit_table(columns, table, Plan(members=0), 0)
+    found = fit_table(TableFit(columns, table, Plan(members=0), 0))
     assert np.all(np.isfinite(found.density.log_prob(table)))
 
 

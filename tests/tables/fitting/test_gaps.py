@@ -16,7 +16,7 @@ from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.wide import Wide
 from nfref.tables.fitting import gaps
 from nfref.tables.fitting.fit import fit_table
-from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.marginals import ClosedForm, Noise, reordered
 from nfref.tables.schema.column_inference import find_columns
@@ -546,14 +546,15 @@ def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
 def test_a_flow_alone_answers_about_missing_cells_too(given):
     """No candidate in closed form proposes samples: compare the answer with an integral."""
     from nfref.tables.fitting.fit import fit_table
-    from nfref.tables.fitting.plan import Plan
+    from nfref.tables.fitting.plan import Plan, TableFit
     from nfref.tables.schema.column_inference import find_columns
 
     rng = np.random.default_rng(0)
     a, c = rng.standard_normal((2, 400))
     table = [a, 0.8 * a + 0.5 * c + 0.3 * rng.standard_normal(400), c]
     plan = Plan("nsf", 1, 20, simple=False)
-    density = fit_table(find_columns(["a", "b", "c"], table), table, plan, 0, given=given).density
+    columns = find_columns(["a", "b", "c"], table)
+    density = fit_table(TableFit(columns, table, plan, 0, given=given)).density
     assert density.pool.names == ("nsf",)
     rows = [np.array([0.3, -1.0]), np.full(2, np.nan), np.array([0.2, 1.0])]
     found = missing_cells.log_marginal(density, rows)
@@ -574,14 +575,15 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
 def test_rounds_follow_the_share_of_gaps_and_end_with_the_time(monkeypatch, every, budget, rounds):
     asked = []
 
-    def counted(columns, table, plan, *rest, **options):
-        asked.append(plan)
-        return fit_table(columns, table, plan, *rest, **options)
+    def counted(fit):
+        asked.append(fit.plan)
+        return fit_table(fit)
 
     monkeypatch.setattr(gaps, "fit_table", counted)
     table = np.random.default_rng(0).standard_normal((60, 2))
     table[::every, 1] = np.nan
     columns = find_columns(("a", "b"), list(table.T))
-    gaps.fit_incomplete_table(columns, list(table.T), Plan(members=0, time_budget=budget), 0)
+    plan = Plan(members=0, time_budget=budget)
+    gaps.fit_incomplete_table(TableFit(columns, list(table.T), plan, 0))
     assert len(asked) == rounds + 1
     assert budget is None or 0 < asked[-1].time_budget <= budget

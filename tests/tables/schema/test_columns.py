@@ -10,7 +10,12 @@ from scipy import stats
 
 import nfref
 from nfref.runtime.serialization import describe, rebuild
-from nfref.tables.densities.latent_classes import LabelProbabilities, LatentClasses, Numbers
+from nfref.tables.densities.latent_classes import (
+    CodedRows,
+    LabelProbabilities,
+    LatentClasses,
+    Numbers,
+)
 from nfref.tables.densities.wide import Wide
 from nfref.tables.queries.quantiles import predictions
 from nfref.tables.schema import columns as kinds
@@ -326,7 +331,9 @@ def test_latent_classes_find_dependence():
         axis=1,
     ).astype(float)
     columns = (kinds.Category("a", (0, 1)), kinds.Category("b", (0, 1)))
-    model = LatentClasses.choose(codes[:1500], columns, codes[1500:], rng)
+    some = CodedRows(codes[:1500], columns, np.ones(1500))
+    others = CodedRows(codes[1500:], columns, np.ones(500))
+    model = LatentClasses.choose(some, others, rng)
     cells = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     np.testing.assert_allclose(np.exp(model.log_prob(cells)), [0.41, 0.09, 0.09, 0.41], atol=0.03)
 
