@@ -226,13 +226,7 @@ def fill(options: Filling) -> None:
     def whole(some):
         filled = impute(density, some[: len(cells)], rng, sampler=sampler)
         found = dict(zip((*names, *others), (*filled, *some[len(cells) :])))
-        return stacked([_as_written(found[name], name in counted) for name in order])
-
-    counted = {
-        *data.table.whole,
-        *unknown,
-        *(column.name for column in density.columns if column.kind == "count"),
-    }
+        return stacked([found[name] for name in order])
 
     integers = column_matching.whole_columns(density.columns, cells)
     integers += [
@@ -255,15 +249,3 @@ def fill(options: Filling) -> None:
 def _are_integers(texts):
     """Return whether every text is empty or a whole number without a point."""
     return all(text is None or text.removeprefix("-").isdecimal() for text in texts)
-
-
-def _as_written(values, whole):
-    """Return whole numbers as integers if the column holds nothing else."""
-    if (
-        whole
-        and values.dtype.kind == "f"
-        and np.all(values == np.round(values))
-        and np.all(np.abs(values) < 2**53)
-    ):
-        return values.astype(np.int64).astype(object)
-    return values
