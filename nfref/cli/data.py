@@ -9,20 +9,8 @@ from shlex import quote
 import numpy as np
 
 import nfref
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    blamed,
-    count,
-    header,
-    names,
-    option,
-    positional,
-    seed,
-    several,
-    support,
-    table_path,
-)
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_weight, check_weights
@@ -140,30 +128,30 @@ def files(data: str) -> list[str]:
 class Source(Options):
     """Options that say which rows are fitted."""
 
-    data: str = positional(
+    data: str = arg.positional(
         "DATA",
         "a file, - for standard input, a pattern of files in quotes, or the name of built-in data",
-        type=table_path,
+        type=arg.table_path,
     )
-    rows: int | None = option(
+    rows: int | None = arg.option(
         "use a sample of N rows if DATA has more (default: a million, and no more than 2^23 "
         "numbers)",
         "N",
-        count(1),
+        arg.count(1),
     )
-    weights: str | None = option("this column holds the weights of rows", "COLUMN")
-    without: Sequence = several("leave these columns out", "NAME,NAME", names)
-    column: Sequence = option(
+    weights: str | None = arg.option("this column holds the weights of rows", "COLUMN")
+    without: Sequence = arg.several("leave these columns out", "NAME,NAME", arg.names)
+    column: Sequence = arg.option(
         "the values that column NAME can take: real, positive, LOW:HIGH, 'period P', count or "
         "category; repeat the option for several columns (text that repeats is a category by "
         "default)",
         "NAME=SUPPORT",
-        support,
+        arg.support,
         action="append",
         default=[],
     )
-    header: str = header()
-    seed: int = seed("seed of the test rows, folds, first parameters and batches")
+    header: str = arg.header()
+    seed: int = arg.seed("seed of the test rows, folds, first parameters and batches")
 
     @property
     def categories(self) -> tuple[str, ...]:
