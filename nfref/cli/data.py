@@ -14,15 +14,7 @@ from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_weight, check_weights
-from nfref.tables.reading import (
-    READERS,
-    Table,
-    TableError,
-    numbered_columns,
-    read_quietly,
-    sample,
-    suffix,
-)
+from nfref.tables import reading
 from nfref.tables.reading.read import only
 from nfref.tables.reading.sampling import sample_rows
 from nfref.tables.schema.column_inference import asked_support, check_support
@@ -39,7 +31,7 @@ class Data:
     """
 
     name: str
-    table: Table
+    table: reading.Table
     truth: object = None
     total: int | None = None
     lowest: dict | None = None
@@ -97,17 +89,19 @@ def load(
         raise UsageError("DATA: expected a file or the name of built-in data, got ''")
     known = name.replace("-", "_")
     if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
-        if not os.path.exists(name) and suffix(name) not in READERS:
+        if not os.path.exists(name) and reading.suffix(name) not in reading.READERS:
             raise UsageError(
                 f"{name}: expected a file or the name of built-in data "
                 "(nfref datasets lists them), found neither"
             )
-        return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
+        return Data(name, reading.read_quietly(name, header, texts, may_be_empty, keep))
     if known == "wine":
         values, columns = nfref.datasets.wine()
-        return Data(name, only(Table(values, columns), keep))
+        return Data(name, only(reading.Table(values, columns), keep))
     toy = nfref.datasets.TOYS[known]
-    table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
+    table = reading.Table(
+        toy(np.random.default_rng(0), TOY_ROWS), reading.numbered_columns(toy.dim), named=False
+    )
     return Data(name, table, toy if toy.entropy is not None else None)
 
 
@@ -194,10 +188,10 @@ class Source(Options):
 
         try:
             with row_bar(True, unit_scale=True, delay=2) as bar:
-                found = sample(
+                found = reading.sample(
                     paths, self.rows, self.seed, self.header, texts, True, self.keep, look
                 )
-        except TableError as error:
+        except reading.TableError as error:
             if not error.not_numbers:
                 raise
             labels = f"--column {quote(error.column + '=category')} takes its texts as labels, "
