@@ -60,6 +60,8 @@ class Data:
             raise UsageError(f"--weights: expected other columns beside {column!r}, got none")
         k = self.columns.index(column)
         weight, name = self.values[:, k], f"{self.name}: column {column!r}"
+        if texts := self.table.labels.get(column):
+            raise UsageError(f"--weights: {name}: expected numbers, got {texts[0]!r}")
         with blamed("--weights: "):
             if first is None:
                 weight = as_weight(name, weight, len(weight), first=1)

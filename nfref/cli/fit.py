@@ -237,20 +237,14 @@ def _columns(data, asked, given, weight):
             labels=data.table.labels,
             given=given,
             whole=data.table.whole,
+            dates=data.table.dates,
             warn=lambda text: note(f"{data.name}: {text}"),
             weight=weight,
         )
     except ColumnError as error:
         if not error.labels:
             data_warnings.say_remark(data, sure=data.table.named)
-        remedies = [f"--without {quote(error.column)} leaves it out"] * error.useless
-        if error.labels:
-            remedies += [
-                f"--without {quote(error.column)} leaves the column out",
-                f"--column {quote(error.column + '=category')} takes it anyway",
-            ]
-        remedy = f"; {', '.join(remedies)}" if remedies else ""
-        raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
+        raise UsageError(f"{data.name}: {_refusal(error, *error.others)}") from None
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
     lowest = data.lowest or {}  # of all rows: those outside a sample may hold counts below zero
@@ -260,6 +254,25 @@ def _columns(data, asked, given, weight):
         else column
         for column in columns
     )
+
+
+def _refusal(*errors):
+    """Say which columns are refused, with the options that mend it before the reasons of many."""
+    reasons = "; ".join(f"column {error.column!r}: {error.what}" for error in errors)
+    useless = [error.column for error in errors if error.useless or error.labels]
+    labels = [quote(f"{error.column}=category") for error in errors if error.labels]
+    remedies = []
+    if useless:
+        left = "the column" if len(useless) == 1 else "these columns"
+        remedies.append(f"--without {quote(','.join(useless))} leaves {left} out")
+    if labels:
+        takes = "takes its texts" if len(labels) == 1 else "take their texts"
+        options = " ".join(f"--column {one}" for one in labels)
+        remedies.append(f"{options} {takes} as labels")
+    if len(errors) == 1:
+        return "; ".join([reasons, *([", ".join(remedies)] if remedies else [])])
+    remedy = f" ({', '.join(remedies)})" if remedies else ""
+    return f"expected columns that can be fitted, got {len(errors)} that cannot{remedy}: {reasons}"
 
 
 def _ends(data):
