@@ -117,6 +117,19 @@ def files(data: str) -> list[str]:
     return found
 
 
+def remedies(useless: Sequence[str], labels: Sequence[str]) -> str:
+    """Say which options leave columns out, and which take those of ``labels`` as categories."""
+    found = []
+    if useless:
+        left = "the column" if len(useless) == 1 else "these columns"
+        found.append(f"--without {quote(','.join(useless))} leaves {left} out")
+    if labels:
+        takes = "takes its texts" if len(labels) == 1 else "take their texts"
+        options = " ".join(f"--column {quote(name + '=category')}" for name in labels)
+        found.append(f"{options} {takes} as labels")
+    return ", ".join(found)
+
+
 # To fit to --------------------------------------------------------------------------------
 
 
@@ -196,11 +209,8 @@ class Source(Options):
         except reading.TableError as error:
             if not error.not_numbers:
                 raise
-            labels = f"--column {quote(error.column + '=category')} takes its texts as labels, "
-            raise UsageError(
-                f"{error}; {'' if error.spoilt else labels}"
-                f"--without {quote(error.column)} leaves the column out"
-            ) from None
+            labels = [] if error.spoilt else [error.column]
+            raise UsageError(f"{error}; {remedies([error.column], labels)}") from None
         if found.total > len(found.places):
             return Data(self.data, found.table, total=found.total, lowest=found.lowest)
         return Data(self.data, found.table)

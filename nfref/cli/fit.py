@@ -12,7 +12,7 @@ import numpy as np
 from nfref.cli import data_warnings
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.checkpoint_writer import CheckpointWriter
-from nfref.cli.data import Data, Source
+from nfref.cli.data import Data, Source, remedies
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
@@ -259,19 +259,13 @@ def _columns(data, asked, given, weight):
 def _refusal(*errors):
     """Say which columns are refused, with the options that mend it before the reasons of many."""
     reasons = "; ".join(f"column {error.column!r}: {error.what}" for error in errors)
-    useless = [error.column for error in errors if error.useless or error.labels]
-    labels = [quote(f"{error.column}=category") for error in errors if error.labels]
-    remedies = []
-    if useless:
-        left = "the column" if len(useless) == 1 else "these columns"
-        remedies.append(f"--without {quote(','.join(useless))} leaves {left} out")
-    if labels:
-        takes = "takes its texts" if len(labels) == 1 else "take their texts"
-        options = " ".join(f"--column {one}" for one in labels)
-        remedies.append(f"{options} {takes} as labels")
+    remedy = remedies(
+        [error.column for error in errors if error.useless or error.labels],
+        [error.column for error in errors if error.labels],
+    )
     if len(errors) == 1:
-        return "; ".join([reasons, *([", ".join(remedies)] if remedies else [])])
-    remedy = f" ({', '.join(remedies)})" if remedies else ""
+        return f"{reasons}; {remedy}" if remedy else reasons
+    remedy = f" ({remedy})" if remedy else ""
     return f"expected columns that can be fitted, got {len(errors)} that cannot{remedy}: {reasons}"
 
 

@@ -99,7 +99,7 @@ def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
         (
             ["59.3%", "12%"],
             "expected a number, got '59.3%' (numbers are written without a unit: remove it); "
-            "--column a=category takes its texts as",
+            "--without a leaves the column out, --column a=category takes its texts as",
         ),
         (["2024-01-01", "2024-01-02"], "got '2024-01-01' (write dates and times as numbers"),
         (["1/3/24 9:30", "12:30"], "got '1/3/24 9:30' (write dates and times as numbers"),
