@@ -14,12 +14,13 @@ from operator import attrgetter
 
 import numpy as np
 
-from nfref.cli.arguments import Options, UsageError, count, floats, option, positional, positive
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options, UsageError
 from nfref.runtime.annotations import Any
 
 
 def _interval(text):
-    ends = floats(text, ":")
+    ends = arg.floats(text, ":")
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
     return ends
@@ -36,66 +37,68 @@ def _shape(text):
 class Question(Options):
     """Options of ``nfref check``."""
 
-    object: str | None = positional(
+    object: str | None = arg.positional(
         "MODULE:OBJECT", "what to check, as package.module:name.of.attribute", nargs="?"
     )
-    process: str | None = option(
+    process: str | None = arg.option(
         "instead of OBJECT: a program in any language that answers lines of JSON "
         "(docs/process_protocol.rst)",
         "COMMAND",
     )
-    density: str | None = option(
+    density: str | None = arg.option(
         "OBJECT is a density of the rows of this file: an estimator, a distribution, a copula",
         "TABLE",
     )
-    discrete: str | None = option(
+    discrete: str | None = arg.option(
         "with --density: the discrete columns (default: those with only whole numbers in the "
         "table and among samples)",
         "NAME,NAME",
     )
-    dim: int | None = option("number of coordinates", "D", count(1))
-    event_shape: tuple | None = option(
+    dim: int | None = arg.option("number of coordinates", "D", arg.count(1))
+    event_shape: tuple | None = arg.option(
         "the object takes events of this shape; --dim is the product of its sizes", "C,H,W", _shape
     )
-    make: bool = option(
+    make: bool = arg.option(
         "OBJECT is a function without arguments that makes the flow; it is called again, to "
         "check the first calls of a new flow in training mode",
         action="store_true",
     )
-    dtype: str = option("precision", choices=("float64", "float32"), default="float64")
-    seed: int = option("the same seed checks the same points", "S", count(0), default=0)
-    domain: tuple | None = option(
+    dtype: str = arg.option("precision", choices=("float64", "float32"), default="float64")
+    seed: int = arg.option("the same seed checks the same points", "S", arg.count(0), default=0)
+    domain: tuple | None = arg.option(
         "bounds of z, inf allowed (default: all numbers)", "LOW:HIGH", _interval
     )
-    codomain: tuple | None = option(
+    codomain: tuple | None = arg.option(
         "bounds of x, inf allowed (default: all numbers)", "LOW:HIGH", _interval
     )
-    seconds: float = option("time limit of one property", "T", positive, default=20.0)
-    accuracy: float = option(
+    seconds: float = arg.option("time limit of one property", "T", arg.positive, default=20.0)
+    accuracy: float = arg.option(
         "absolute accuracy that a solver or iteration inside the flow promises (default: 0)",
         "A",
-        positive,
+        arg.positive,
         default=0.0,
     )
-    skip: str = option("properties to leave out", "NAME,NAME", default="")
-    context: str | None = option(
+    skip: str = arg.option("properties to leave out", "NAME,NAME", default="")
+    context: str | None = arg.option(
         "the object takes a context: the number C of its features, for sampled rows, or a .npy "
         "file of rows (M, C)",
         "C",
     )
-    support: str | None = option(
+    support: str | None = arg.option(
         "a function of rows (N, D) that returns (N,) bool: where the density is positive",
         "MODULE:FUNCTION",
     )
-    stochastic: bool = option("log_det is a random estimate: judge its mean", action="store_true")
-    v: bool = option(
+    stochastic: bool = arg.option(
+        "log_det is a random estimate: judge its mean", action="store_true"
+    )
+    v: bool = arg.option(
         "print the table of all properties, even if all pass", prefix="-", action="store_true"
     )
-    json: bool = option("print the report as JSON instead of a table", action="store_true")
-    badge: str | None = option(
+    json: bool = arg.option("print the report as JSON instead of a table", action="store_true")
+    badge: str | None = arg.option(
         "write a badge of the verdict: JSON in the endpoint format of shields.io", "FILE"
     )
-    library: str | None = option(
+    library: str | None = arg.option(
         "the installed package that OBJECT belongs to, for the report (default: the package of "
         "MODULE)",
         "NAME",

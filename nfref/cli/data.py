@@ -9,32 +9,12 @@ from shlex import quote
 import numpy as np
 
 import nfref
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    blamed,
-    count,
-    header,
-    names,
-    option,
-    positional,
-    seed,
-    several,
-    support,
-    table_path,
-)
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_weight, check_weights
-from nfref.tables.reading import (
-    READERS,
-    Table,
-    TableError,
-    numbered_columns,
-    read_quietly,
-    sample,
-    suffix,
-)
+from nfref.tables import reading
 from nfref.tables.reading.read import only
 from nfref.tables.reading.sampling import sample_rows
 from nfref.tables.schema.column_inference import asked_support, check_support
@@ -51,7 +31,7 @@ class Data:
     """
 
     name: str
-    table: Table
+    table: reading.Table
     truth: object = None
     total: int | None = None
     lowest: dict | None = None
@@ -80,6 +60,8 @@ class Data:
             raise UsageError(f"--weights: expected other columns beside {column!r}, got none")
         k = self.columns.index(column)
         weight, name = self.values[:, k], f"{self.name}: column {column!r}"
+        if texts := self.table.labels.get(column):
+            raise UsageError(f"--weights: {name}: expected numbers, got {texts[0]!r}")
         with blamed("--weights: "):
             if first is None:
                 weight = as_weight(name, weight, len(weight), first=1)
@@ -109,17 +91,19 @@ def load(
         raise UsageError("DATA: expected a file or the name of built-in data, got ''")
     known = name.replace("-", "_")
     if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
-        if not os.path.exists(name) and suffix(name) not in READERS:
+        if not os.path.exists(name) and reading.suffix(name) not in reading.READERS:
             raise UsageError(
                 f"{name}: expected a file or the name of built-in data "
                 "(nfref datasets lists them), found neither"
             )
-        return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
+        return Data(name, reading.read_quietly(name, header, texts, may_be_empty, keep))
     if known == "wine":
         values, columns = nfref.datasets.wine()
-        return Data(name, only(Table(values, columns), keep))
+        return Data(name, only(reading.Table(values, columns), keep))
     toy = nfref.datasets.TOYS[known]
-    table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
+    table = reading.Table(
+        toy(np.random.default_rng(0), TOY_ROWS), reading.numbered_columns(toy.dim), named=False
+    )
     return Data(name, table, toy if toy.entropy is not None else None)
 
 
@@ -133,6 +117,19 @@ def files(data: str) -> list[str]:
     return found
 
 
+def remedies(useless: Sequence[str], labels: Sequence[str]) -> str:
+    """Say which options leave columns out, and which take those of ``labels`` as categories."""
+    found = []
+    if useless:
+        left = "the column" if len(useless) == 1 else "these columns"
+        found.append(f"--without {quote(','.join(useless))} leaves {left} out")
+    if labels:
+        takes = "takes its texts" if len(labels) == 1 else "take their texts"
+        options = " ".join(f"--column {quote(name + '=category')}" for name in labels)
+        found.append(f"{options} {takes} as labels")
+    return ", ".join(found)
+
+
 # To fit to --------------------------------------------------------------------------------
 
 
@@ -140,30 +137,30 @@ def files(data: str) -> list[str]:
 class Source(Options):
     """Options that say which rows are fitted."""
 
-    data: str = positional(
+    data: str = arg.positional(
         "DATA",
         "a file, - for standard input, a pattern of files in quotes, or the name of built-in data",
-        type=table_path,
+        type=arg.table_path,
     )
-    rows: int | None = option(
+    rows: int | None = arg.option(
         "use a sample of N rows if DATA has more (default: a million, and no more than 2^23 "
         "numbers)",
         "N",
-        count(1),
+        arg.count(1),
     )
-    weights: str | None = option("this column holds the weights of rows", "COLUMN")
-    without: Sequence = several("leave these columns out", "NAME,NAME", names)
-    column: Sequence = option(
+    weights: str | None = arg.option("this column holds the weights of rows", "COLUMN")
+    without: Sequence = arg.several("leave these columns out", "NAME,NAME", arg.names)
+    column: Sequence = arg.option(
         "the values that column NAME can take: real, positive, LOW:HIGH, 'period P', count or "
         "category; repeat the option for several columns (text that repeats is a category by "
         "default)",
         "NAME=SUPPORT",
-        support,
+        arg.support,
         action="append",
         default=[],
     )
-    header: str = header()
-    seed: int = seed("seed of the test rows, folds, first parameters and batches")
+    header: str = arg.header()
+    seed: int = arg.seed("seed of the test rows, folds, first parameters and batches")
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -206,17 +203,14 @@ class Source(Options):
 
         try:
             with row_bar(True, unit_scale=True, delay=2) as bar:
-                found = sample(
+                found = reading.sample(
                     paths, self.rows, self.seed, self.header, texts, True, self.keep, look
                 )
-        except TableError as error:
+        except reading.TableError as error:
             if not error.not_numbers:
                 raise
-            labels = f"--column {quote(error.column + '=category')} takes its texts as labels, "
-            raise UsageError(
-                f"{error}; {'' if error.spoilt else labels}"
-                f"--without {quote(error.column)} leaves the column out"
-            ) from None
+            labels = [] if error.spoilt else [error.column]
+            raise UsageError(f"{error}; {remedies([error.column], labels)}") from None
         if found.total > len(found.places):
             return Data(self.data, found.table, total=found.total, lowest=found.lowest)
         return Data(self.data, found.table)

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfref.cli import arguments as arg
 from nfref.cli import inputs
-from nfref.cli.arguments import Options, UsageError, blamed, option, positional, quiet
+from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.streams import say_written
 
 
@@ -12,15 +13,15 @@ from nfref.cli.streams import say_written
 class Export(Options):
     """Options of ``nfref export``."""
 
-    model: str = positional("MODEL", "a model file")
-    to: str = option("the language", choices=("python",), default="python")
-    weights: str = option(
+    model: str = arg.positional("MODEL", "a model file")
+    to: str = arg.option("the language", choices=("python",), default="python")
+    weights: str = arg.option(
         "put them into the file, or into NAME.weights.npz beside it",
         choices=("inside", "beside"),
         default="inside",
     )
-    out: str | None = option("write here instead of to standard output", "FILE")
-    quiet: bool = quiet()
+    out: str | None = arg.option("write here instead of to standard output", "FILE")
+    quiet: bool = arg.quiet()
 
 
 def export(options: Export) -> None:

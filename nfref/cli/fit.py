@@ -12,7 +12,7 @@ import numpy as np
 from nfref.cli import data_warnings
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.checkpoint_writer import CheckpointWriter
-from nfref.cli.data import Data, Source
+from nfref.cli.data import Data, Source, remedies
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
@@ -238,20 +238,14 @@ def _columns(data, asked, given, weight):
             labels=data.table.labels,
             given=given,
             whole=data.table.whole,
+            dates=data.table.dates,
             warn=lambda text: note(f"{data.name}: {text}"),
             weight=weight,
         )
     except ColumnError as error:
         if not error.labels:
             data_warnings.say_remark(data, sure=data.table.named)
-        remedies = [f"--without {quote(error.column)} leaves it out"] * error.useless
-        if error.labels:
-            remedies += [
-                f"--without {quote(error.column)} leaves the column out",
-                f"--column {quote(error.column + '=category')} takes it anyway",
-            ]
-        remedy = f"; {', '.join(remedies)}" if remedies else ""
-        raise UsageError(f"{data.name}: column {error.column!r}: {error.what}{remedy}") from None
+        raise UsageError(f"{data.name}: {_refusal(error, *error.others)}") from None
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
     lowest = data.lowest or {}  # of all rows: those outside a sample may hold counts below zero
@@ -261,6 +255,19 @@ def _columns(data, asked, given, weight):
         else column
         for column in columns
     )
+
+
+def _refusal(*errors):
+    """Say which columns are refused, with the options that mend it before the reasons of many."""
+    reasons = "; ".join(f"column {error.column!r}: {error.what}" for error in errors)
+    remedy = remedies(
+        [error.column for error in errors if error.useless or error.labels],
+        [error.column for error in errors if error.labels],
+    )
+    if len(errors) == 1:
+        return f"{reasons}; {remedy}" if remedy else reasons
+    remedy = f" ({remedy})" if remedy else ""
+    return f"expected columns that can be fitted, got {len(errors)} that cannot{remedy}: {reasons}"
 
 
 def _ends(data):

@@ -8,18 +8,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    blamed,
-    count,
-    names,
-    option,
-    penalties,
-    positive,
-    several,
-    widths,
-)
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.data import Source, files
 from nfref.cli.inputs import check_target
 from nfref.cli.plot import picture_formats
@@ -38,68 +28,74 @@ MOST_LAYERS = 10_000  # each layer has arrays and functions of its own
 class Training(Options):
     """Options that say how densities are fitted."""
 
-    flow: str | None = option(
+    flow: str | None = arg.option(
         "auto tries several kinds of flows; gaussian and mixture fit simple densities without "
         "flows; the name of a flow, in upper or lower case, fits this flow alone (default: auto; "
         "maf if you give an option that only a single flow takes, such as --layers)",
         type=str.lower,
         choices=("auto", *SIMPLE, *FLOWS),
     )
-    effort: str = option(
+    effort: str = arg.option(
         "how much the fit may cost: about ten seconds, a minute, or as long as it helps",
         choices=tuple(EFFORTS),
         default="default",
     )
-    members: int | None = option(
+    members: int | None = arg.option(
         "number of flow candidates that auto tries (default: as many as pay; not with a single "
         "flow)",
         "K",
-        count(0, 1000),
+        arg.count(0, 1000),
     )
-    jobs: int = option(
+    jobs: int = arg.option(
         "train J flows at once, each in its own process, and at most one for each processor; 0 "
         "means one for each processor",
         "J",
-        count(0),
+        arg.count(0),
         default=1,
     )
-    time: float | None = option(
+    time: float | None = arg.option(
         f"time limit of the fit (default: {BUDGET:g} for auto, none for one flow)",
         "SECONDS",
-        positive,
+        arg.positive,
     )
-    given: Sequence = several(
-        "fit the density of the other columns given these", "NAME,NAME", names
+    given: Sequence = arg.several(
+        "fit the density of the other columns given these", "NAME,NAME", arg.names
     )
-    layers: int | None = option(
-        "number of layers (default: the flow's own)", "K", count(1, MOST_LAYERS)
+    layers: int | None = arg.option(
+        "number of layers (default: the flow's own)", "K", arg.count(1, MOST_LAYERS)
     )
-    hidden: tuple | None = option(
-        "widths of the hidden layers, as in 64,64 (default: the flow's own)", "W,W", widths
+    hidden: tuple | None = arg.option(
+        "widths of the hidden layers, as in 64,64 (default: the flow's own)", "W,W", arg.widths
     )
-    trace: str | None = option(
+    trace: str | None = arg.option(
         "cnf: the trace used in training (default: exact, for at most two hidden layers); scores "
         "are always exact",
         choices=("exact", "hutchinson", "brute"),
     )
-    rtol: float | None = option(
-        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)", "R", positive
+    rtol: float | None = arg.option(
+        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
+        "R",
+        arg.positive,
     )
-    regularise: tuple | None = option(
+    regularise: tuple | None = arg.option(
         "cnf: weights of the two path penalties, as in 0.01,0.01 (default: none)",
         "KINETIC,JACOBIAN",
-        penalties,
+        arg.penalties,
     )
-    epochs: int = option("largest number of epochs of each training", "E", count(1), default=200)
-    batch: int | None = option(
-        "rows of a training step (default: depends on the number of rows)", "B", count(1)
+    epochs: int = arg.option(
+        "largest number of epochs of each training", "E", arg.count(1), default=200
     )
-    lr: float | None = option("learning rate of Adam (default: the flow's own)", "R", positive)
-    dtype: str | None = option(
+    batch: int | None = arg.option(
+        "rows of a training step (default: depends on the number of rows)", "B", arg.count(1)
+    )
+    lr: float | None = arg.option(
+        "learning rate of Adam (default: the flow's own)", "R", arg.positive
+    )
+    dtype: str | None = arg.option(
         "precision of flows (default: float32 to train, float64 to score)",
         choices=("float64", "float32"),
     )
-    drop_duplicates: bool = option("count equal rows as one row", action="store_true")
+    drop_duplicates: bool = arg.option("count equal rows as one row", action="store_true")
 
     @property
     def of_one_flow(self) -> dict[str, Any]:
@@ -164,16 +160,16 @@ def _jobs(asked):
 class Targets(Options):
     """Options that say what is written and printed."""
 
-    out: str | None = option("write the model here", "MODEL.npz")
-    plot: str | None = option("plot data and samples here", "FIG.png")
-    checkpoint: str | None = option("write a checkpoint here after every epoch", "FILE.npz")
-    resume: str | None = option(
+    out: str | None = arg.option("write the model here", "MODEL.npz")
+    plot: str | None = arg.option("plot data and samples here", "FIG.png")
+    checkpoint: str | None = arg.option("write a checkpoint here after every epoch", "FILE.npz")
+    resume: str | None = arg.option(
         "continue from this checkpoint, and write the next ones there too unless --checkpoint "
         "names another file",
         "FILE.npz",
     )
-    verbose: bool = option("print all notes about the data", action="store_true")
-    quiet: bool = option("print nothing but the table", action="store_true")
+    verbose: bool = arg.option("print all notes about the data", action="store_true")
+    quiet: bool = arg.option("print nothing but the table", action="store_true")
 
     def checked(self, data: str) -> "Targets":
         """Check that every output can be written, before any work."""

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from nfref.cli.arguments import Options, option, positional
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options
 from nfref.cli.environment import environment
 from nfref.cli.inputs import check_there, loaded_model
 from nfref.cli.streams import printable
@@ -23,8 +24,8 @@ LABELS = 8  # of a category that are listed
 class Subject(Options):
     """Options of ``nfref info``: one of these."""
 
-    model: str | None = positional("MODEL", "a model file", nargs="?")
-    system: bool = option("describe the environment, not a model", action="store_true")
+    model: str | None = arg.positional("MODEL", "a model file", nargs="?")
+    system: bool = arg.option("describe the environment, not a model", action="store_true")
 
     @classmethod
     def add_to(cls, parser: Any) -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli.arguments import Options, UsageError, header, option, positional, quiet, table_path
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options, UsageError
 from nfref.cli.inputs import check_output, loaded_model, rows_for
 from nfref.cli.streams import printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
@@ -21,13 +22,13 @@ USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
 class Picture(Options):
     """Options of ``nfref plot``."""
 
-    model: str = positional("MODEL", "a model file")
-    data: str | None = option("rows to compare with", "DATA", table_path)
-    header: str = header()
-    out: str = option(
+    model: str = arg.positional("MODEL", "a model file")
+    data: str | None = arg.option("rows to compare with", "DATA", arg.table_path)
+    header: str = arg.header()
+    out: str = arg.option(
         "write the picture here; its extension decides the format", "FIG.png", required=True
     )
-    quiet: bool = quiet()
+    quiet: bool = arg.quiet()
 
 
 def plot(options: Picture) -> None:

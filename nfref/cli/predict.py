@@ -5,23 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.cli import arguments as arg
 from nfref.cli import column_matching, inputs
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    blamed,
-    conditions,
-    header,
-    option,
-    positional,
-    quiet,
-    seed,
-    several,
-    share,
-    shares,
-    spreadsheet,
-    table_path,
-)
+from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.data import load
 from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
@@ -60,13 +46,13 @@ def _column(model, name):
 class Quantiles(Options):
     """Options of ``nfref quantile``."""
 
-    model: str = positional("MODEL", TABLE_MODEL)
-    column: str = option("a column of numbers", "NAME", required=True)
-    given: Sequence = several("column NAME is VALUE", "NAME=VALUE,NAME=VALUE", conditions)
-    levels: tuple = option(
-        "above 0 and below 1 (default: 0.05,0.5,0.95)", "P,P", shares, default=(0.05, 0.5, 0.95)
+    model: str = arg.positional("MODEL", TABLE_MODEL)
+    column: str = arg.option("a column of numbers", "NAME", required=True)
+    given: Sequence = arg.several("column NAME is VALUE", "NAME=VALUE,NAME=VALUE", arg.conditions)
+    levels: tuple = arg.option(
+        "above 0 and below 1 (default: 0.05,0.5,0.95)", "P,P", arg.shares, default=(0.05, 0.5, 0.95)
     )
-    quiet: bool = quiet()
+    quiet: bool = arg.quiet()
 
 
 def quantile(options: Quantiles) -> None:
@@ -105,22 +91,22 @@ def quantile(options: Quantiles) -> None:
 class Prediction(Options):
     """Options of ``nfref predict``."""
 
-    model: str = positional("MODEL", TABLE_MODEL)
-    data: str = positional(
-        "DATA", "a file, - for standard input, or the name of built-in data", type=table_path
+    model: str = arg.positional("MODEL", TABLE_MODEL)
+    data: str = arg.positional(
+        "DATA", "a file, - for standard input, or the name of built-in data", type=arg.table_path
     )
-    column: str = option("what to predict", "NAME", required=True)
-    interval: float = option(
+    column: str = arg.option("what to predict", "NAME", required=True)
+    interval: float = arg.option(
         "the probability of the interval; each side beyond it has half of the rest",
         "P",
-        share,
+        arg.share,
         default=0.9,
     )
-    header: str = header()
-    out: str | None = option(
+    header: str = arg.header()
+    out: str | None = arg.option(
         "write here, in the format of the suffix, instead of standard output", "FILE"
     )
-    quiet: bool = quiet()
+    quiet: bool = arg.quiet()
 
 
 def predict(options: Prediction) -> None:
@@ -184,13 +170,13 @@ def _answered(answers, cells, name, bar):
 class Filling(Options):
     """Options of ``nfref impute``."""
 
-    model: str = positional("MODEL", TABLE_MODEL)
-    data: str = positional("DATA", "a file, - for standard input", type=table_path)
-    header: str = header()
-    seed: int = seed("the same seed samples the same cells")
-    out: str = option("the table without gaps", "FILE", required=True)
-    spreadsheet: bool = spreadsheet()
-    quiet: bool = quiet()
+    model: str = arg.positional("MODEL", TABLE_MODEL)
+    data: str = arg.positional("DATA", "a file, - for standard input", type=arg.table_path)
+    header: str = arg.header()
+    seed: int = arg.seed("the same seed samples the same cells")
+    out: str = arg.option("the table without gaps", "FILE", required=True)
+    spreadsheet: bool = arg.spreadsheet()
+    quiet: bool = arg.quiet()
 
 
 def fill(options: Filling) -> None:
@@ -226,13 +212,7 @@ def fill(options: Filling) -> None:
     def whole(some):
         filled = impute(density, some[: len(cells)], rng, sampler=sampler)
         found = dict(zip((*names, *others), (*filled, *some[len(cells) :])))
-        return stacked([_as_written(found[name], name in counted) for name in order])
-
-    counted = {
-        *data.table.whole,
-        *unknown,
-        *(column.name for column in density.columns if column.kind == "count"),
-    }
+        return stacked([found[name] for name in order])
 
     integers = column_matching.whole_columns(density.columns, cells)
     integers += [
@@ -255,15 +235,3 @@ def fill(options: Filling) -> None:
 def _are_integers(texts):
     """Return whether every text is empty or a whole number without a point."""
     return all(text is None or text.removeprefix("-").isdecimal() for text in texts)
-
-
-def _as_written(values, whole):
-    """Return whole numbers as integers if the column holds nothing else."""
-    if (
-        whole
-        and values.dtype.kind == "f"
-        and np.all(values == np.round(values))
-        and np.all(np.abs(values) < 2**53)
-    ):
-        return values.astype(np.int64).astype(object)
-    return values

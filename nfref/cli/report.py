@@ -5,17 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.cli import arguments as arg
 from nfref.cli import inputs
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    header,
-    option,
-    positional,
-    quiet,
-    seed,
-    table_path,
-)
+from nfref.cli.arguments import Options, UsageError
 from nfref.cli.info import about_model
 from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.files import replacing
@@ -28,13 +20,13 @@ from nfref.tables.schema.distinct_rows import keys_of, of_text
 class Page(Options):
     """Options of ``nfref report``."""
 
-    model: str = positional("MODEL", "a model file")
-    data: str = positional("DATA", "rows to compare with", type=table_path)
-    header: str = header()
-    weights: str | None = option("this column of DATA holds the weights of rows", "COLUMN")
-    out: str = option("write the page here", "HTML", required=True)
-    seed: int = seed("the same seed writes the same page")
-    quiet: bool = quiet()
+    model: str = arg.positional("MODEL", "a model file")
+    data: str = arg.positional("DATA", "rows to compare with", type=arg.table_path)
+    header: str = arg.header()
+    weights: str | None = arg.option("this column of DATA holds the weights of rows", "COLUMN")
+    out: str = arg.option("write the page here", "HTML", required=True)
+    seed: int = arg.seed("the same seed writes the same page")
+    quiet: bool = arg.quiet()
 
 
 def report(options: Page) -> None:

@@ -7,22 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nfref.cli import arguments as arg
 from nfref.cli import column_matching
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    blamed,
-    conditions,
-    count,
-    option,
-    positional,
-    positive,
-    quiet,
-    seed,
-    several,
-    spreadsheet,
-    table_path,
-)
+from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.data import load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, write_rows
@@ -44,33 +31,33 @@ FAR = 1e6  # robust standard deviations from the median, where tails are worth a
 class Sampling(Options):
     """Options of ``nfref sample``."""
 
-    model: str = positional("MODEL", "a model file")
-    n: int | None = option(
+    model: str = arg.positional("MODEL", "a model file")
+    n: int | None = arg.option(
         "how many rows; with --given-from, for each of its rows (default: 1)",
         "N",
-        count(0),
+        arg.count(0),
         prefix="-",
     )
-    seed: int = seed("the same seed samples the same rows")
-    given: Sequence = several(
+    seed: int = arg.seed("the same seed samples the same rows")
+    given: Sequence = arg.several(
         "sample rows in which column NAME is VALUE (only from the density of a table)",
         "NAME=VALUE,NAME=VALUE",
-        conditions,
+        arg.conditions,
     )
-    given_from: str | None = option(
-        "a file with values of some columns; empty cells are sampled too", "DATA", table_path
+    given_from: str | None = arg.option(
+        "a file with values of some columns; empty cells are sampled too", "DATA", arg.table_path
     )
-    within: float | None = option(
+    within: float | None = arg.option(
         "sample a row again if a real column with at most one bound is further from its median "
         "than W robust standard deviations; without it, means need not converge",
         "W",
-        positive,
+        arg.positive,
     )
-    out: str | None = option(
+    out: str | None = arg.option(
         "write here, in the format of the suffix, instead of standard output", "FILE"
     )
-    spreadsheet: bool = spreadsheet()
-    quiet: bool = quiet()
+    spreadsheet: bool = arg.spreadsheet()
+    quiet: bool = arg.quiet()
 
 
 def sample(options: Sampling) -> None:

@@ -8,17 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nfref.cli import arguments as arg
 from nfref.cli import cluster, column_matching
-from nfref.cli.arguments import (
-    Options,
-    UsageError,
-    count,
-    header,
-    option,
-    positional,
-    quiet,
-    table_path,
-)
+from nfref.cli.arguments import Options, UsageError
 from nfref.cli.data import Data, files, load
 from nfref.cli.data_warnings import say_remark
 from nfref.cli.inputs import check_of_table, check_output, loaded_model
@@ -42,41 +34,41 @@ COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
 class Scoring(Options):
     """Options of ``nfref score``."""
 
-    model: str = positional("MODEL", "a model file")
-    data: str = positional(
+    model: str = arg.positional("MODEL", "a model file")
+    data: str = arg.positional(
         "DATA",
         "a file, - for standard input, a pattern of files, or the name of built-in data",
-        type=table_path,
+        type=arg.table_path,
     )
-    header: str = header()
-    out: str | None = option(
+    header: str = arg.header()
+    out: str | None = arg.option(
         "write the scores here, in the format of the suffix, and print the mean", "FILE"
     )
-    least: int | None = option(
+    least: int | None = arg.option(
         f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
         "K",
-        count(0, 10**6),
+        arg.count(0, 10**6),
     )
-    errors: bool = option(
+    errors: bool = arg.option(
         "write also the standard error of each score, 0 if it is exact, and the effective number "
         "of samples, inf if it is exact",
         action="store_true",
     )
-    cells: bool | None = option(
+    cells: bool | None = arg.option(
         "average the density over the cells of rounded values, which takes sixteen times as long",
         action="store_true",
         default=None,
     )
-    unknown: str | None = option(
+    unknown: str | None = arg.option(
         "score a row with a category that the model does not know as -inf (nan if the column is "
         "given), as --unknown=-inf; without it such a row is an error",
         choices=("-inf",),
     )
-    weights: str | None = option(
+    weights: str | None = arg.option(
         "this column of DATA holds the weights of rows in the mean", "COLUMN"
     )
-    dask: str | None = option("the scheduler of a cluster that scores the files", "ADDRESS")
-    quiet: bool = quiet()
+    dask: str | None = arg.option("the scheduler of a cluster that scores the files", "ADDRESS")
+    quiet: bool = arg.quiet()
 
     @property
     def shown(self) -> int:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nfref.cli.arguments import Options, blamed, option, positional
+from nfref.cli import arguments as arg
+from nfref.cli.arguments import Options, blamed
 
 
 @dataclass(frozen=True)
 class Vectors(Options):
     """Options of ``nfref vectors``."""
 
-    names: Sequence | None = positional("NAME", "which flows (default: all of them)", nargs="*")
-    out: str = option("the folder; made if it is not there", "DIR", required=True)
+    names: Sequence | None = arg.positional("NAME", "which flows (default: all of them)", nargs="*")
+    out: str = arg.option("the folder; made if it is not there", "DIR", required=True)
 
 
 def run(asked: Vectors) -> None:

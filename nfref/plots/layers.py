@@ -7,17 +7,7 @@ import numpy as np
 from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.composition import Invert
-from nfref.plots.canvas import (
-    COLOURS,
-    check_plane,
-    finite_rows,
-    frame,
-    new_axes,
-    new_figure,
-    plane_limits,
-    repeat_context,
-    scatter,
-)
+from nfref.plots import canvas
 from nfref.runtime.annotations import Any, Array, Generator, Params
 from nfref.runtime.checks import check_count, check_rng
 from nfref.runtime.params import at_path
@@ -57,17 +47,17 @@ def warped_grid(
     -------
     matplotlib.axes.Axes
     """
-    check_plane("warped_grid", flow.dim)
+    canvas.check_plane("warped_grid", flow.dim)
     check_count("lines", lines, minimum=2)
     check_count("points", points, minimum=2)
-    axes = new_axes(5, 5) if axes is None else axes
-    for moving, colour in ((1, COLOURS[0]), (0, COLOURS[1])):
+    axes = canvas.new_axes(5, 5) if axes is None else axes
+    for moving, colour in ((1, canvas.COLOURS[0]), (0, canvas.COLOURS[1])):
         fixed = 1 - moving
         grid = np.empty((lines, points, 2))
         grid[..., fixed] = np.linspace(limits[fixed][0], limits[fixed][1], lines)[:, None]
         grid[..., moving] = np.linspace(limits[moving][0], limits[moving][1], points)
         rows = grid.reshape(-1, 2)
-        x, _ = flow.forward(params, rows, repeat_context(context, len(rows)))
+        x, _ = flow.forward(params, rows, canvas.repeat_context(context, len(rows)))
         axes.plot(*x.reshape(lines, points, 2).transpose(2, 1, 0), color=colour, linewidth=0.8)
         axes.plot([], [], color=colour, label=f"$z_{fixed + 1}$ constant")
     axes.set(xlabel="$x_1$", ylabel="$x_2$")
@@ -106,7 +96,7 @@ def layer_strip(
     -------
     matplotlib.figure.Figure
     """
-    check_plane("layer_strip", density.dim)
+    canvas.check_plane("layer_strip", density.dim)
     check_count("n", n)
     check_count("max_panels", max_panels, minimum=2)
     own = density._structure.checked(params)
@@ -118,19 +108,19 @@ def layer_strip(
     stages = [(f"base: {type(density.base).__name__}", z)]
     for k, (flow, flow_params) in enumerate(steps(density.flow, own["flow"]), start=1):
         z, _ = flow.forward(
-            flow_params, z, repeat_context(context if flow.context_dim else None, n)
+            flow_params, z, canvas.repeat_context(context if flow.context_dim else None, n)
         )
         stages.append((f"{k}: {label(flow)}", z))
     shown = np.linspace(0, len(stages) - 1, min(max_panels, len(stages))).round().astype(int)
 
     down = math.ceil(len(shown) / 6)
     across = math.ceil(len(shown) / down)
-    figure = new_figure(2.6 * across, 2.7 * down) if figure is None else figure
+    figure = canvas.new_figure(2.6 * across, 2.7 * down) if figure is None else figure
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, index in zip(panels, shown):
         title, points = stages[index]
-        scatter(axes, points, np.asarray(COLOURS)[quadrant])
-        frame(axes, title, plane_limits(finite_rows(title, points)))
+        canvas.scatter(axes, points, np.asarray(canvas.COLOURS)[quadrant])
+        canvas.frame(axes, title, canvas.plane_limits(canvas.finite_rows(title, points)))
         axes.title.set_fontsize("medium")
         axes.tick_params(labelsize="small")
     for axes in panels[len(shown) :]:

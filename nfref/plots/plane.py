@@ -3,18 +3,7 @@
 import numpy as np
 
 from nfref.density import Density
-from nfref.plots.canvas import (
-    DATA,
-    SAMPLES,
-    check_plane,
-    finite_rows,
-    frame,
-    new_figure,
-    plane_limits,
-    repeat_context,
-    scatter,
-    thin,
-)
+from nfref.plots import canvas
 from nfref.plots.column import as_columns, dots
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.batching import in_blocks
@@ -74,35 +63,35 @@ def triptych(
     ValueError
         If the density is not of dim 2, or both x and log_target are given.
     """
-    check_plane("triptych", density.dim)
+    canvas.check_plane("triptych", density.dim)
     if x is not None and log_target is not None:
         raise ValueError("triptych: expected x or log_target, got both")
     check_count("n", n)
-    samples = density.sample(params, check_rng(rng), n, repeat_context(context, n))
-    samples = finite_rows("samples", samples)
-    x = None if x is None else finite_rows("x", as_rows("x", x, 2))
+    samples = density.sample(params, check_rng(rng), n, canvas.repeat_context(context, n))
+    samples = canvas.finite_rows("samples", samples)
+    x = None if x is None else canvas.finite_rows("x", as_rows("x", x, 2))
     columns = as_columns(columns)
     if limits is None:
         limits = _limits(columns, [samples] if x is None else [x, samples])
 
     panels = 3 if x is not None or log_target is not None else 2
-    figure = new_figure(4.2 * panels + 0.6, 4.2) if figure is None else figure
+    figure = canvas.new_figure(4.2 * panels + 0.6, 4.2) if figure is None else figure
     axes = figure.subplots(1, panels)
     if x is not None:
-        scatter(axes[0], dots(columns, thin(x, n)), DATA)
-        frame(axes[0], "target: data", limits)
+        canvas.scatter(axes[0], dots(columns, canvas.thin(x, n)), canvas.DATA)
+        canvas.frame(axes[0], "target: data", limits)
     elif log_target is not None:
         image = shade(axes[0], log_target, limits, nats)
-        frame(axes[0], "target: log-density", limits)
+        canvas.frame(axes[0], "target: log-density", limits)
         figure.colorbar(image, ax=axes[0], label="nats", shrink=0.8, extend="min")
-    scatter(axes[-2], dots(columns, samples), SAMPLES)
-    frame(axes[-2], "samples", limits)
+    canvas.scatter(axes[-2], dots(columns, samples), canvas.SAMPLES)
+    canvas.frame(axes[-2], "samples", limits)
 
     def log_density(rows):
-        return density.log_prob(params, rows, repeat_context(context, len(rows)))
+        return density.log_prob(params, rows, canvas.repeat_context(context, len(rows)))
 
     image = shade(axes[-1], log_density, limits, nats)
-    frame(axes[-1], "log-density", limits)
+    canvas.frame(axes[-1], "log-density", limits)
     figure.colorbar(image, ax=axes[-1], label="nats", shrink=0.8, extend="min")
     for panel in axes:
         panel.set_xlabel(columns[0].name)
@@ -120,7 +109,7 @@ def _limits(columns, tables):
     if any(column.discrete for column in columns):
         return [column.limits(*(rows[:, k] for rows in tables)) for k, column in enumerate(columns)]
     ends = np.array([(column.low, column.high) for column in columns])
-    return np.clip(plane_limits(*tables), ends[:, :1], ends[:, 1:])
+    return np.clip(canvas.plane_limits(*tables), ends[:, :1], ends[:, 1:])
 
 
 def shade(axes: Any, log_density: Callable[..., Array], limits: Any, nats: float = 10.0) -> Any:

@@ -100,7 +100,7 @@ def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
         header=(*COLUMNS, "sum"),
     )
     done = in_process("fit", "t.csv", *SMALL, cwd=tmp_path)
-    assert done.returncode == 2 and "--without sum leaves it out" in done.stderr
+    assert done.returncode == 2 and "--without sum leaves the column out" in done.stderr
 
 
 def test_names_of_rows_are_noticed(tmp_path):

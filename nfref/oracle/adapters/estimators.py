@@ -20,18 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.adapters.estimator_protocol import (
-    as_numbers,
-    fit_to,
-    fitted,
-    fresh,
-    has,
-    is_copula,
-    lengths_of,
-    parameters_of,
-    sampler,
-    weight_name,
-)
+from nfref.oracle.adapters import estimator_protocol as protocol
 from nfref.runtime.annotations import Any, Array, Callable
 
 # Distributions of scipy.stats whose rows lie on a surface, or that have no rows.
@@ -75,9 +64,9 @@ def estimator(thing: Any, table: Array | None = None) -> Estimator:
     if kind.__module__.startswith("scipy.stats"):
         return _of_scipy(thing)
     for method in ("score_samples", "log_probability", "logpdf", "evaluate", "pdf"):
-        if has(thing, method):
+        if protocol.has(thing, method):
             return _of_object(thing, method, table)
-    if has(thing, "log_prob"):
+    if protocol.has(thing, "log_prob"):
         from nfref.oracle import adapters
 
         found = adapters.of(thing, rng=np.random.default_rng(0))
@@ -102,7 +91,7 @@ def _of_functions(given):
         given["log_prob"] = _chained(given["conditional"], given.get("order"))
     if given.get("fit") is not None:
         fit = given["fit"]
-        given["weighted"] = given.get("weighted", len(parameters_of(fit)) > 1)
+        given["weighted"] = given.get("weighted", len(protocol.parameters_of(fit)) > 1)
         given["fit"] = lambda rows, weights=None: estimator(
             fit(rows) if weights is None else fit(rows, weights)
         )
@@ -116,7 +105,7 @@ def _chained(conditional, order):
     def log_prob(rows, order=None):
         taken = order or natural or tuple(range(rows.shape[1]))
         factors = (conditional(rows, column, taken[:k]) for k, column in enumerate(taken))
-        return sum(map(as_numbers, factors))
+        return sum(map(protocol.as_numbers, factors))
 
     return log_prob
 
@@ -125,7 +114,7 @@ def _of_chain(factors):
     """Return the Estimator of factors f(x_j, earlier columns), which have one order."""
 
     def conditional(rows, column, given):
-        return as_numbers(factors[column](rows[:, column], rows[:, :column]))
+        return protocol.as_numbers(factors[column](rows[:, column], rows[:, :column]))
 
     def log_prob(rows):
         return sum(conditional(rows, column, ()) for column in range(len(factors)))
@@ -143,7 +132,7 @@ def _of_scipy(thing):
     if name == "gaussian_kde":
         return _of_gaussian_kde(thing)
     several = hasattr(thing, "_dist") and "multivariate" in type(thing).__module__
-    log = thing.logpdf if has(thing, "logpdf") and not _is_discrete(thing) else thing.logpmf
+    log = thing.logpmf if _is_discrete(thing) else thing.logpdf
 
     def log_prob(rows):
         return np.reshape(log(rows if several else rows[:, 0]), len(rows))
@@ -185,10 +174,10 @@ def _of_object(thing, method, table):
             rows = torch.from_numpy(np.array(rows, dtype=np.float32))
         return getattr(thing, method)(rows, **order)
 
-    thing, probabilities = fitted(thing, score, table), method in ("evaluate", "pdf")
+    thing, probabilities = protocol.fitted(thing, score, table), method in ("evaluate", "pdf")
 
     def log_prob(rows, **order):
-        found = as_numbers(score(thing, rows, **order))
+        found = protocol.as_numbers(score(thing, rows, **order))
         found = found.reshape(len(rows)) if found.size == len(rows) else found
         if not probabilities:
             return found
@@ -196,22 +185,22 @@ def _of_object(thing, method, table):
             return np.log(found)
 
     def fit(rows, weights=None):
-        return _of_object(fit_to(fresh(thing), rows, weights), method, None)
+        return _of_object(protocol.fit_to(protocol.fresh(thing), rows, weights), method, None)
 
     def conditional(rows, column, given):
-        return as_numbers(thing.conditional(rows, column, given))
+        return protocol.as_numbers(thing.conditional(rows, column, given))
 
-    takes_order = "order" in parameters_of(getattr(thing, "score_samples", None))
-    fits = has(thing, "fit") and not is_copula(thing)
+    takes_order = "order" in protocol.parameters_of(getattr(thing, "score_samples", None))
+    fits = protocol.has(thing, "fit") and not protocol.is_copula(thing)
     return Estimator(
         log_prob if takes_order else lambda rows: log_prob(rows),
-        sampler(thing),
+        protocol.sampler(thing),
         fit if fits else None,
-        conditional if has(thing, "conditional") else None,
+        conditional if protocol.has(thing, "conditional") else None,
         getattr(thing, "order_", None),
-        domain=(0.0, 1.0) if is_copula(thing) else None,
-        weighted=fits and weight_name(thing.fit) is not None,
+        domain=(0.0, 1.0) if protocol.is_copula(thing) else None,
+        weighted=fits and protocol.weight_name(thing.fit) is not None,
         of_probabilities=probabilities,
-        lengths=lengths_of(thing) if fits else (),
+        lengths=protocol.lengths_of(thing) if fits else (),
         object=thing,
     )

@@ -36,35 +36,12 @@ def by_rows(name: str, measured: Measurement, gradient: Any, kinks: Sequence[Kin
     # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
     # the rounding of the number over the length on which it varies.
     condition = 1 + np.abs(value) + np.sum(np.abs(numeric * probes.rows), axis=1)
-    scale = step_scale(measured.domain, probes.rows)
+    rounding = condition[:, None] / step_scale(measured.domain, probes.rows)
     error = measured.derivatives.error[:, column]
     known = np.isfinite(value) & np.all(np.abs(numeric) < np.finfo(measured.dtype).max, axis=1)
-    known &= measured.finite & ~_stands_still(measured, scale)
-    rounding = condition[:, None] / scale
+    known &= measured.finite
     row = _compared(name, measured, ours, numeric, error, rounding, known, probes.bulk, probes.rows)
     return row if row.verdict != PASS else _on_knots(row, measured, gradient, kinks)
-
-
-def _stands_still(measured, scale):
-    """Return (P,) bool: points whose values do not change by a step of many roundings.
-
-    There internal rounding has turned the values into a staircase, whose steps are wider than the
-    smallest steps of a derivative.
-    """
-    eps = float(np.finfo(measured.dtype).eps)
-    rows, step = measured.probes.rows, eps**0.4 * scale
-    due = np.abs(measured.jacobian) * step[:, None, :]
-    size = np.abs(measured.values)[:, :, None] + np.finfo(measured.dtype).tiny
-    due = np.any(due > 1e3 * eps * size, axis=1)  # (P, D)
-    which, j = np.nonzero(due)
-    still = np.zeros(len(rows), dtype=bool)
-    if len(which):
-        moved = rows[which].astype(np.float64)
-        moved[np.arange(len(j)), j] += step[which, j]
-        moved = moved.astype(measured.dtype)
-        values, _ = measured.subject(moved, measured.probes.context_row[which])
-        still[which[np.all(values == measured.values[which], axis=1)]] = True
-    return still
 
 
 def by_context(name: str, measured: Measurement, gradient: Any) -> Row:

@@ -12,15 +12,7 @@ import numpy as np
 from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
-from nfref.oracle.report import (
-    INCONCLUSIVE,
-    Row,
-    failed,
-    inconclusive,
-    not_applicable,
-    passed,
-    show,
-)
+from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Array, Generator
 
 COUNT = {"float64": 6000, "float32": 20000}
@@ -124,7 +116,7 @@ def _or_iterative(row, accuracy):
     """Return a failed row; if it failed by little, inconclusive (``accuracy``) or with a hint."""
     if row.error < AMPLIFIED * accuracy:
         why = f"at accuracy {accuracy:.0e}: {row.why}"
-        return replace(row, verdict=INCONCLUSIVE, why=why)
+        return inconclusive(row.name, why, row.where, row.error, row.tolerance)
     if 1e-13 < row.error < ITERATED:
         hint = f"errors near {row.error:.0e}, as from an inverse found by iteration: "
         return replace(row, hint=f"{hint}if it is intended, pass accuracy={10 * row.error:.0e}")

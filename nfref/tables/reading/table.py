@@ -54,6 +54,8 @@ class Table:
         Columns of whole numbers: by type, or by every value in a text file.
     padded : tuple of str
         Columns of a text file whose first rows have zeros in front, as codes have: 00501.
+    dates : tuple of str
+        Columns that are read as text, because the first rows hold dates or times.
     """
 
     values: np.ndarray
@@ -64,6 +66,7 @@ class Table:
     labels: dict = field(default_factory=dict)
     whole: tuple = ()
     padded: tuple = ()
+    dates: tuple = ()
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))

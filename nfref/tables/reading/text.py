@@ -90,12 +90,15 @@ def _tables(path, file, header, texts, may_be_empty, keep):
         texts = texts(columns, named)
     opening = list(itertools.islice(rows, HEAD))
     rows = itertools.chain(opening, rows)
+    dates: tuple[str, ...] = ()
     if ... in texts:
+        whole_rows = [row for _, row in opening if len(row) == len(columns)]
+        cells_of = {name: [row[k] for row in whole_rows] for k, name in enumerate(columns)}
+        dates = tuple(name for name in columns if name not in texts and _are_dates(cells_of[name]))
         texts = [
             name
-            for k, name in enumerate(columns)
-            if name in texts
-            or _look_like_text([row[k] for _, row in opening if len(row) == len(columns)])
+            for name in columns
+            if name in texts or name in dates or _look_like_text(cells_of[name])
         ]
     padded = tuple(name for k, name in enumerate(columns) if _are_padded(opening, k))
     labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
@@ -105,7 +108,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     for values in _numbers(path, rows, columns, may_be_empty, commas):
         whole = (name for name, here in zip(columns, are_whole(values)) if here)
         names = tuple(name for name in whole if name not in labels)
-        yield Table(values, columns, named, remark, doubtful, labels, names, padded)
+        yield Table(values, columns, named, remark, doubtful, labels, names, padded, dates)
 
 
 def _about_commas(rows):
@@ -148,16 +151,27 @@ def _picked(path, rows, columns, kept):
 
 def _look_like_text(cells):
     """Return whether some cell of a column is not empty, and none begins like a number."""
-    filled = [cell for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
+    filled = _filled_cells(cells)
     return bool(filled) and not any(
         is_number(cell) or _LIKE_A_NUMBER.match(cell) for cell in filled
     )
 
 
+def _are_dates(cells):
+    """Return whether some cell of a column is not empty, and all such are dates or times."""
+    filled = _filled_cells(cells)
+    return bool(filled) and all(map(_DATE.fullmatch, filled))
+
+
+def _filled_cells(cells):
+    """Return the cells, without blanks around them, that are neither empty nor a word for it."""
+    return [cell.strip() for cell in cells if cell.strip() and cell.strip().lower() not in MISSING]
+
+
 def _are_padded(rows, k):
     """Return whether the numbers of a column have one length, and a zero in front makes it so."""
-    cells = [cells[k].strip() for _, cells in rows if k < len(cells)]
-    filled = [cell for cell in cells if cell and cell.lower() not in MISSING]
+    cells = [cells[k] for _, cells in rows if k < len(cells)]
+    filled = _filled_cells(cells)
     return (
         all(map(_DIGITS.fullmatch, filled))
         and len(set(map(len, filled))) == 1

@@ -14,6 +14,7 @@ from nfref.tables.schema.columns import (
     Continuous,
     Count,
     as_numbers,
+    each_column,
     is_missing,
     plain,
     to_line,
@@ -34,6 +35,7 @@ def find_columns(
     labels: Mapping[str, Sequence[Any]] | None = None,
     given: Sequence[str] = (),
     whole: Sequence[str] = (),
+    dates: Sequence[str] = (),
     warn: Callable[[str], object] | None = None,
     weight: Array | None = None,
 ) -> tuple[Any, ...]:
@@ -54,6 +56,8 @@ def find_columns(
         Columns that the density does not cover.
     whole : sequence of str
         Columns whose type holds whole numbers alone: counts, if they look like it.
+    dates : sequence of str
+        Columns whose text is dates or times: labels only if you ask for a category.
     warn : callable, optional
         Called with a sentence if float64 rounds whole numbers.
     weight : (N,) array, optional
@@ -66,8 +70,9 @@ def find_columns(
     Raises
     ------
     ColumnError
-        If a column is constant, does not fit what was asked for, has labels that hardly repeat,
-        or is an exact linear function of others (unless all of these are given).
+        If columns are constant, do not fit what was asked for, hold dates, or have labels that
+        hardly repeat. It names all of these. Otherwise, if one is an exact linear function of
+        others (unless all of these are given).
     ValueError
         If what was asked for is not a support, or names no column; if there are too many real
         columns.
@@ -78,9 +83,10 @@ def find_columns(
         raise ValueError(
             f"columns: expected names among {', '.join(map(repr, names))}; got {unknown[0]!r}"
         )
-    found = []
     missing = [is_missing(values) for values in table]
-    for name, values, gap in zip(names, table, missing):
+
+    def column(cells):
+        name, values, gap = cells
         there = values[~gap]
         if not len(there):
             raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
@@ -91,10 +97,16 @@ def find_columns(
             if name not in asked and are_counts(there):
                 asked[name] = "count"
         elif name not in asked and values.dtype.kind in "OU":
+            if name in dates:
+                words = "write dates and times as numbers, such as days since the first"
+                what = f"expected numbers, got {shortened(there[0])} ({words})"
+                raise ColumnError(name, what, labels=True)
             _check_labels_repeat(name, there, labels.get(name, ()))
         own = None if weight is None else weight[~gap]
-        found.append(column_of(name, there, asked.get(name), own, first, labels.get(name, ())))
-    real = sum(isinstance(column, Continuous) for column in found)
+        return column_of(name, there, asked.get(name), own, first, labels.get(name, ()))
+
+    found = each_column(zip(names, table, missing), column)
+    real = sum(isinstance(one, Continuous) for one in found)
     if real > MOST_REAL:
         raise ValueError(
             f"columns: expected at most {MOST_REAL:,} real ones, got {real:,}, whose densities "

@@ -45,7 +45,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Iterable, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Iterable, Sequence
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
@@ -62,7 +62,7 @@ EXACT = 2.0**53  # float64 holds every whole number up to here
 
 
 class ColumnError(ValueError):
-    """A column that cannot be used as it is.
+    """A column that cannot be used as it is; or several of a table, in one error.
 
     Attributes
     ----------
@@ -74,11 +74,21 @@ class ColumnError(ValueError):
         True if it adds nothing to the others, so that the remedy is to leave it out.
     labels : bool
         True if it can be used as a category, if you ask for that.
+    others : tuple of ColumnError
+        The errors of further columns.
     """
 
-    def __init__(self, column: str, what: str, useless: bool = False, labels: bool = False) -> None:
-        super().__init__(column, what, useless, labels)
+    def __init__(
+        self,
+        column: str,
+        what: str,
+        useless: bool = False,
+        labels: bool = False,
+        others: tuple["ColumnError", ...] = (),
+    ) -> None:
+        super().__init__(column, what, useless, labels, others)
         self.column, self.what, self.useless, self.labels = column, what, useless, labels
+        self.others = others
 
     def __str__(self) -> str:
         text = f"column {self.column!r}: {self.what}"
@@ -86,7 +96,27 @@ class ColumnError(ValueError):
             text += "; leave it out"
         if self.labels:
             text += f"; columns={{{self.column!r}: 'category'}} takes them anyway"
-        return text
+        return "; ".join([text, *map(str, self.others)])
+
+
+def each_column(columns: Iterable[Any], use: Callable[[Any], Any]) -> list[Any]:
+    """Return ``use(column)`` for each column; one error is about all that it refuses.
+
+    Raises
+    ------
+    ColumnError
+        If ``use`` raised some.
+    """
+    found, errors = [], []
+    for column in columns:
+        try:
+            found.append(use(column))
+        except ColumnError as error:
+            errors.append(error)
+    if errors:
+        first, *others = errors
+        raise ColumnError(*first.args[:-1], tuple(others))
+    return found
 
 
 # Formulas ---------------------------------------------------------------------------------

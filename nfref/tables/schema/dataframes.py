@@ -19,7 +19,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import one_line, shortened
 from nfref.tables.reading.table import check_name
-from nfref.tables.schema.columns import ColumnError, plain
+from nfref.tables.schema.columns import ColumnError, each_column, plain
 
 _TEMPORAL = {"Date": "dates", "Datetime": "dates", "Duration": "durations", "Time": "times of day"}
 _DATES = "pandas.to_datetime({0}).pipe(lambda date: (date - date.min()).dt.total_seconds())"
@@ -94,7 +94,7 @@ def frame_columns(
     Raises
     ------
     ColumnError
-        If a column holds neither numbers nor labels.
+        If columns hold neither numbers nor labels. It names all of them.
     ValueError
         If two names are the same as text, or no file can hold one.
     """
@@ -104,7 +104,9 @@ def frame_columns(
     columns: dict[str, Array] = {}
     whole = []
     lines = _CONVERSIONS.get(frame.implementation.value, {})
-    for name, series in zip(map(str, frame.columns), frame.iter_columns()):
+
+    def read(column):
+        name, series = str(column[0]), column[1]
         check_name("X", name)
         if name in columns:
             raise ValueError(f"X: expected columns whose names differ as text, got {name!r} twice")
@@ -136,6 +138,8 @@ def frame_columns(
             )
         if is_whole and columns[name].dtype.kind != "O":
             whole.append(name)
+
+    each_column(zip(frame.columns, frame.iter_columns()), read)
     return columns, tuple(whole)
 
 

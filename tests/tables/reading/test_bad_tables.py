@@ -36,8 +36,8 @@ def fit(path, lines, *options, encoding="utf-8"):
             ["a,b", *(f"{a},{b} kg" for a, b in ROWS)],
             (),
             "utf-8",
-            "kg' (numbers are written without a unit: remove it); --column b=category takes its "
-            "texts as labels, --without b leaves the column out\n",
+            "kg' (numbers are written without a unit: remove it); --without b leaves the column "
+            "out, --column b=category takes its texts as labels\n",
         ),
         (["a,a", *PLAIN], (), "utf-8", "expected columns of different names, got 'a' 2 times"),
         (

@@ -99,7 +99,7 @@ def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
         (
             ["59.3%", "12%"],
             "expected a number, got '59.3%' (numbers are written without a unit: remove it); "
-            "--column a=category takes its texts as",
+            "--without a leaves the column out, --column a=category takes its texts as",
         ),
         (["2024-01-01", "2024-01-02"], "got '2024-01-01' (write dates and times as numbers"),
         (["1/3/24 9:30", "12:30"], "got '1/3/24 9:30' (write dates and times as numbers"),
@@ -115,6 +115,39 @@ def test_text_that_begins_as_a_number_is_no_category(folder, capsys, cells, mess
     errors = fails(capsys, "fit", "t.csv", "--members", 0)
     assert message in errors and "--without a leaves the column out" in errors
     assert run(capsys, "fit", "t.csv", "--members", 0, "--without", "a")[0] == 0
+
+
+def test_one_message_names_all_columns_that_are_refused(folder, capsys):
+    """A date, a name of each row, a constant and free text, with the options that mend it."""
+    rng, rows = np.random.default_rng(0), range(60)
+    pd.DataFrame(
+        {
+            "when": [f"2024-01-{1 + k % 28:02d}" for k in rows],
+            "id": [f"A{k}" for k in rows],
+            "age": rng.normal(40, 10, 60),
+            "land": "NO",
+            "remark": [f"text {k}, more" for k in rows],
+            "sex": rng.choice(["f", "m"], 60),
+        }
+    ).to_csv("t.csv", index=False)
+    errors = fails(capsys, "fit", "t.csv", "--members", 0)
+    assert (
+        "expected columns that can be fitted, got 4 that cannot (--without when,id,land," in errors
+    )
+    for words in (
+        "remark leaves these columns out, --column when=category --column id=category ",
+        "column 'when': expected numbers, got '2024-01-01' (write dates and times as numbers",
+        "column 'id': expected labels that repeat, got 60 different ones in 60 rows",
+        "column 'land': expected values that differ, got 'NO' in every row",
+    ):
+        assert words in errors
+    left_out = ("--without", "when,id,land,remark")
+    assert run(capsys, "fit", "t.csv", "--members", 0, *left_out)[0] == 0
+    labels = ("--without", "id,land,remark", "--column", "when=category")
+    assert run(capsys, "fit", "t.csv", "--members", 0, *labels)[0] == 0
+    for name, got in (("sex", "'"), ("when", "'2024-01-01'")):
+        errors = fails(capsys, "fit", "t.csv", "--members", 0, "--weights", name)
+        assert f"--weights: t.csv: column '{name}': expected numbers, got {got}" in errors
 
 
 def test_columns_that_are_left_out_have_to_be_there(folder, capsys):

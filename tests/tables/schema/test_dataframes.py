@@ -1,6 +1,7 @@
 """Check how DataFrame columns are interpreted, and the types in which they come back."""
 
 import datetime
+import pickle
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -148,6 +149,21 @@ def test_columns_that_are_refused(column, message):
     with pytest.raises(ColumnError, match=f"^column 'a': {message}") as caught:
         fitted(column)
     assert "\n" not in str(caught.value)
+
+
+def test_one_error_names_all_columns_that_are_refused():
+    columns = {"text": [f"id {k}" for k in K], "same": 1.0, "x": K + 0.5}
+    with pytest.raises(ColumnError) as caught:
+        nfref.FlowDensity("gaussian", random_state=0).fit(pd.DataFrame(columns))
+    assert str(caught.value) == (
+        "column 'text': expected labels that repeat, got 60 different ones in 60 rows; "
+        "columns={'text': 'category'} takes them anyway; "
+        "column 'same': expected values that differ, got 1.0 in every row; leave it out"
+    )
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    dates = pd.DataFrame({"a": pd.date_range("2020", periods=N), "b": K * 1j, "x": K + 0.5})
+    with pytest.raises(ColumnError, match="column 'a': .*; column 'b': "):
+        nfref.FlowDensity("gaussian", random_state=0).fit(dates)
 
 
 def test_text_that_does_not_repeat_may_be_asked_for():
