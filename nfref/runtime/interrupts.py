@@ -131,11 +131,21 @@ def keeping(numbers: Any = SIGNALS, insists: bool = False) -> Iterator[Signals]:
         raise KeyboardInterrupt
 
 
+def held() -> contextlib.AbstractContextManager[None]:
+    """Return :meth:`Signals.held` of the fit in progress; no effect once its signal came."""
+    signals = _of_this_thread()
+    return contextlib.nullcontext() if signals is None or signals.came else signals.held()
+
+
 def interruptible() -> contextlib.AbstractContextManager[None]:
     """Return :meth:`Signals.interruptible` of the fit in progress; no effect without one."""
-    if _current is None or threading.current_thread() is not threading.main_thread():
-        return contextlib.nullcontext()
-    return _current.interruptible()
+    signals = _of_this_thread()
+    return contextlib.nullcontext() if signals is None else signals.interruptible()
+
+
+def _of_this_thread():
+    """Return the signals of the fit in progress, which come to the main thread alone."""
+    return _current if threading.current_thread() is threading.main_thread() else None
 
 
 def came() -> bool:

@@ -28,6 +28,7 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_rows, check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
+from nfref.runtime.interrupts import held
 from nfref.tables.densities.wide import REACH, Wide
 
 PACKAGE = "pyvinecopulib"
@@ -148,12 +149,12 @@ class Vine(Configuration):
 
 
 def _library():
-    """Import pyvinecopulib."""
+    """Import pyvinecopulib, and matplotlib with it, which a signal must not leave half imported."""
     try:
-        from pyvinecopulib import core
+        with held():
+            from pyvinecopulib import core
     except ImportError:
         raise ValueError(
-            "no package pyvinecopulib, by which vines are known; "
-            "pip install 'nfref[vines]' brings it"
+            "no package pyvinecopulib, which vines need; pip install 'nfref[vines]' brings it"
         ) from None
     return core

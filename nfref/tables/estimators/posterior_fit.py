@@ -76,7 +76,7 @@ def fit_density(
                 # a value that a chain repeats is a rejected step, not an atom
                 [replace(column, atoms=()) for column in columns],
                 table,
-                asked_plan(*asked),
+                asked_plan(*asked, gradients=True),
                 options["random_state"],
                 weights,
                 progress=Progress.on_stderr(verbose),

@@ -96,6 +96,7 @@ def simple_candidates(
     fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1], reach=REACH))
     if (
         plan.flow not in ("gaussian", "mixture")
+        and not plan.gradients
         and is_installed()
         and 1 < rows.u.shape[1] <= MOST_COLUMNS
     ):

@@ -51,6 +51,8 @@ class Plan:
         this process. The bits are the same.
     simple : bool
         Whether simple densities take part. Without them flows stand alone, however few the rows.
+    gradients : bool
+        Whether each candidate must have a gradient, as those of a posterior: then no vine is tried.
     folds : int or None
         The number of folds; 1 holds out one part, as for flows alone. None lets the effort and the
         number of rows decide.
@@ -72,6 +74,7 @@ class Plan:
     resume: "SearchState | None" = None
     jobs: int = 1
     simple: bool = True
+    gradients: bool = False
     folds: int | None = None
     dtype: str | None = None
     effort: str = "default"

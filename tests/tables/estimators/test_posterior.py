@@ -11,6 +11,7 @@ from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
 from nfref.tables.estimators.posterior_fit import without_wide
 from nfref.tables.files.model_file import ModelError
+from nfref.tables.fitting import candidates
 from nfref.tables.queries import pool_maps
 
 FAST = {"flow": "nsf", "members": 1, "effort": "quick"}
@@ -62,6 +63,12 @@ def of_bounded():
     rows = np.column_stack([rows, 1 / (1 + np.exp(-rows[:, 2] - rng.standard_normal(600)))])
     bounds = {"theta1": (0, None), "theta2": (None, 3), "theta4": (0, 1)}
     return nfref.Posterior.from_samples(rows, bounds=bounds, **FAST)
+
+
+def test_no_candidate_is_without_a_gradient(monkeypatch):
+    monkeypatch.setattr(candidates, "is_installed", lambda: True)
+    monkeypatch.setattr(candidates, "_fit_vine", lambda rows: pytest.fail("tries a vine"))
+    nfref.Posterior.from_samples(chain(), flow="nsf", members=1, effort="quick")
 
 
 def finite_difference(function, rows, step):
