@@ -4,6 +4,7 @@ Each imports its own packages, takes (train, validation, seed, seconds) and retu
 that fits and scores: test -> (log-likelihoods, remark). Columns are in standardised units.
 """
 
+import sys
 import time
 from functools import partial
 
@@ -18,13 +19,12 @@ LEAST_SPREAD = 0.01  # of a leaf of ARF, where all its rows are equal
 
 def _flow_density(train, validation, seed, seconds, vines=False, **options):
     import nfref
-    from nfref.tables.fitting import candidates
     from nfref.tables.fitting.plan import BUDGET
 
     rows = np.concatenate([train, validation])
     options = {"time_budget": max(BUDGET, seconds), **options}  # options may name a smaller one
-    if not vines:  # the process is its own, so it can act as if the extra were not installed
-        candidates.is_installed = lambda: False
+    if not vines:
+        _leave_vines_out()
 
     def fit(test):
         density = nfref.FlowDensity(random_state=seed, **options).fit(rows)
@@ -46,6 +46,11 @@ def _flow_density(train, validation, seed, seconds, vines=False, **options):
     return fit
 
 
+def _leave_vines_out():
+    """Act as if the extra were not installed; the process is that of one contender."""
+    sys.modules["pyvinecopulib"] = None
+
+
 def _with_vines(train, validation, seed, seconds):
     return _flow_density(train, validation, seed, seconds, vines=True)
 
@@ -59,6 +64,7 @@ def _before(train, validation, seed, seconds):
     import nfref
 
     rows = np.concatenate([train, validation])
+    _leave_vines_out()
 
     def fit(test):
         density = nfref.FlowDensity(random_state=seed).fit(rows)
