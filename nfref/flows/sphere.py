@@ -71,21 +71,23 @@ def angles_of(x: Array) -> tuple[Array, Array, Array]:
     before, after = rho[:, :-1], rho[:, 1:]
     nowhere = at_zero[:, 1:]
     cosines = np.where(nowhere, 1, before / np.where(nowhere, 1, after))
-    latitudes = np.arctan2(x[:, 2:], np.where(nowhere, 1, before))
-    longitude = np.arctan2(x[:, 1:2], np.where(at_zero[:, :1], 1, x[:, :1]))
-    angles = np.concatenate([latitudes[:, ::-1], longitude], axis=1)
-    return radius, angles, log_cosines(cosines)[:, ::-1]
+    first = np.where(at_zero[:, :1], 1, x[:, :1])
+    along = np.concatenate([first, np.where(nowhere, 1, before)], axis=1)
+    # NumPy 2.0 may take a column of an array for one that overlaps the result, depending on where
+    # both lie, and then uses another loop with other last digits. "1 *" makes a vector of it.
+    angles = [np.arctan2(1 * x[:, k + 1], 1 * along[:, k]) for k in range(along.shape[1])]
+    return radius, np.stack(angles[::-1], axis=1), log_cosines(cosines)[:, ::-1]
 
 
 def from_angles(radius: Array, angles: Array) -> tuple[Array, Array]:
     """Return the rows (N, D) of these lengths and angles, and the logs of cosines as above."""
-    cosines, rest = np.cos(angles[:, :-1]), radius
+    cosines, sines, rest = np.cos(angles), np.sin(angles), radius
     last: list[Array] = []
-    for k in range(cosines.shape[1]):
-        last.insert(0, rest * np.sin(angles[:, k : k + 1]))
+    for k in range(angles.shape[1] - 1):
+        last.insert(0, rest * sines[:, k : k + 1])
         rest = rest * cosines[:, k : k + 1]
-    first = [rest * np.cos(angles[:, -1:]), rest * np.sin(angles[:, -1:])]
-    return np.concatenate(first + last, axis=1), log_cosines(cosines)
+    first = [rest * cosines[:, -1:], rest * sines[:, -1:]]
+    return np.concatenate(first + last, axis=1), log_cosines(cosines[:, :-1])
 
 
 def log_cosines(cosines: Array) -> Array:
