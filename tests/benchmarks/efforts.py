@@ -161,6 +161,8 @@ def draw(found, path):
         left.plot(one["cpu"], one["nats"] - base, "o-", markersize=3.5, label=table)
     left.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
+    _plain_ticks(left.xaxis, (1, 2, 5, 10, 20, 50, 100, 200))
+    _plain_ticks(left.yaxis, (-1, -0.1, 0, 0.1, 1))
     left.legend(fontsize=7)
     for table, one in found[by_size].groupby("table", sort=False):
         most = float(one["nats"].iloc[-1])
@@ -171,7 +173,16 @@ def draw(found, path):
         panel.legend(fontsize=7)
     if others:
         others[0].set(yscale="log")
+        _plain_ticks(others[0].yaxis, (0.5, 1, 2, 5, 10, 20, 50, 100))
     figure.savefig(path, dpi=160)
+
+
+def _plain_ticks(axis, values):
+    """Label those of the values that lie within the axis, as they are."""
+    low, high = sorted(axis.get_view_interval())
+    within = [value for value in values if low <= value <= high]
+    axis.set_ticks(within, labels=[f"{value:g}" for value in within])
+    axis.set_ticks([], minor=True)
 
 
 if __name__ == "__main__":
