@@ -53,7 +53,7 @@ def batch_size_for(kind: FlowKind, rows: int) -> int:
 
 @dataclass(frozen=True)
 class FirstParameters:
-    """What a training starts from, for the compiler.
+    """The start of a training, as the compiler asks for it.
 
     Attributes
     ----------

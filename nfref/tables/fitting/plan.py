@@ -1,4 +1,4 @@
-"""What a fit is asked for, and how far it has come."""
+"""The plan of a fit, the table that it is for, and how far it has come."""
 
 import time
 from dataclasses import dataclass, replace

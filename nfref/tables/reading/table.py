@@ -10,6 +10,8 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import plural, shortened
 
+DATES_AS_NUMBERS = "write dates and times as numbers, such as days since the first"
+
 
 class TableError(ValueError):
     """A table that cannot be used; the message is one line.

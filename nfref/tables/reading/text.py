@@ -10,7 +10,14 @@ from nfref.runtime.annotations import Any, Array, Callable, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.reading.encoding import opened
 from nfref.tables.reading.names import MISSING, find_names
-from nfref.tables.reading.table import Table, TableError, is_number, named_columns, numbered_columns
+from nfref.tables.reading.table import (
+    DATES_AS_NUMBERS,
+    Table,
+    TableError,
+    is_number,
+    named_columns,
+    numbered_columns,
+)
 
 HEAD = 200  # lines that decide delimiter and names
 _LIKE_A_NUMBER = re.compile(r"\s*[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
@@ -351,7 +358,7 @@ def _bad_cell(path, columns, rows, first, commas):
                 elif is_number(cell.replace(",", ".")):
                     hint = f" ({_decimals(commas)})"
                 elif _DATE.fullmatch(cell.strip()):
-                    kind = " (write dates and times as numbers, such as days since the first)"
+                    kind = f" ({DATES_AS_NUMBERS})"
                 elif _WITH_UNIT.fullmatch(cell.strip()):
                     kind = " (numbers are written without a unit: remove it)"
                 where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"

@@ -4,6 +4,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.runtime.checks import shortened
+from nfref.tables.reading.table import DATES_AS_NUMBERS
 from nfref.tables.schema.atoms import find_atoms
 from nfref.tables.schema.columns import (
     DISCRETE,
@@ -98,8 +99,7 @@ def find_columns(
                 asked[name] = "count"
         elif name not in asked and values.dtype.kind in "OU":
             if name in dates:
-                words = "write dates and times as numbers, such as days since the first"
-                what = f"expected numbers, got {shortened(there[0])} ({words})"
+                what = f"expected numbers, got {shortened(there[0])} ({DATES_AS_NUMBERS})"
                 raise ColumnError(name, what, labels=True)
             _check_labels_repeat(name, there, labels.get(name, ()))
         own = None if weight is None else weight[~gap]
