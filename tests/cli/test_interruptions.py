@@ -202,9 +202,11 @@ def test_ctrl_c_keeps_a_model_at_every_moment_after_the_first_candidate(
         (folder / "m.npz").unlink(missing_ok=True)
         found = Interrupted(at)
         if found.first is None:  # up to it, runs of one process differ by dozens of calls
-            assert found.status == 130 and at < whole.first + 100, at
-        else:
+            assert at < whole.first + 100, at
+        if found.status == 0 or found.first is not None:
             assert found.status in (0, 130) and load_model(folder / "m.npz").columns == COLUMNS, at
+        else:  # Ctrl-C came in the first candidate
+            assert found.status == 130, at
 
 
 def test_ctrl_c_before_the_first_candidate_leaves_nothing(ctrl_c, folder, monkeypatch):
