@@ -16,7 +16,7 @@ EPOCHS = 100  # of a training of which nothing is known yet
 # Seconds of a whole fit for a row of a fold, about. On eight tables, with two processors of a Zen 5,
 # the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to 0.6 ms on five of
 # more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
-ROW_SECONDS, QUICK_ROW_SECONDS = 1.2e-3, 6e-4
+ROW_SECONDS, QUICK_ROW_SECONDS = 1e-3, 6e-4
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
 SECOND_SHARE, LATER_SHARE = 0.1, 0.5
