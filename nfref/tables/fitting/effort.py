@@ -13,7 +13,7 @@ from nfref.runtime.annotations import Sequence
 # Seconds of a core for a row, an epoch and a parameter; measured with AVX2.
 SECONDS = 5e-10
 EPOCHS = 100  # of a training of which nothing is known yet
-# Seconds of a whole fit for a row of a fold, about. On eight tables, with two processors of a Zen 5,
+# Seconds of a whole fit for a row of a fold, about. On eight tables, with two processors (Zen 5),
 # the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to 0.6 ms on five of
 # more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
 ROW_SECONDS, QUICK_ROW_SECONDS = 1e-3, 6e-4
