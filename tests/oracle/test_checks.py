@@ -565,6 +565,29 @@ def test_an_own_gradient_beside_the_end_of_a_domain():
         assert report["gradient_forward"].verdict == verdict
 
 
+def test_an_own_gradient_where_values_underflow():
+    """The cube of 9e-14 has few digits in float32, and 1 / x^3 overflows."""
+
+    def forward(z):
+        return z**3, np.sum(np.log(3 * z**2), axis=1)
+
+    for least, verdict in ((0, "pass"), (1e-3, "fail")):
+        report = check_flow(
+            forward,
+            dim=2,
+            rng=np.random.default_rng(0),
+            dtype=np.float32,
+            domain=(0, np.inf),
+            codomain=(0, np.inf),
+            gradient=(
+                lambda z, least=least: np.where((z**3 < 1e-38) | (z < least), np.inf, 2 / z),
+                None,
+            ),
+            skip=but_of_flows("gradient_forward"),
+        )
+        assert report["gradient_forward"].verdict == verdict
+
+
 def test_an_own_gradient_where_knots_of_two_layers_meet():
     """A layer has slope 1 below its knot at 1, 1 + c tanh((z - 1) / 5) above; the next undoes some.
 

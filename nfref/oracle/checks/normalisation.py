@@ -108,8 +108,11 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     # The integral may contain the mass that no number holds, or not.
     lost = whole.lost
     if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
-        few = 3 * BERNSTEIN / max(len(whole.samples), 1000)  # else samples would show it
-        lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
+        lost = 2 * mass_beyond(whole.log_density, whole.box)
+        if len(whole.samples):  # they would show more
+            lost = min(lost, 3 * BERNSTEIN / max(len(whole.samples), 1000))
+        elif log_z > 0:
+            lost = 0.0
     tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
     if lost > floor:
         how += f", with up to {lost:.2g} of all samples on an end of the domain"
