@@ -240,12 +240,12 @@ def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
     log_unit = 0.5 * dim * np.log(np.pi) - math.lgamma(0.5 * dim + 1)
     level = np.median(whole.log_density(1e3 * direction))
     log_radius = (np.log(20) - level - log_unit) / dim
-    if not np.log(1e3) < log_radius < last:
+    if not log_radius < last:
         return None
     far = np.exp(log_radius) * direction
-    found = whole.log_density(far)
-    if not np.median(found) > level - 1:
+    if not all(np.median(whole.log_density(far * part)) > level - 1 for part in (0.25, 0.5, 1)):
         return None
+    found = whole.log_density(far)
     where = f"log_prob does not fall far out: {level:.6g} at radius 1000, {found[0]:.6g} at "
     where += f"{show(far[0])}: is there a floor?"
     return failed(name, "the mass of the ball inside of these rows", where)
