@@ -42,7 +42,7 @@ def flowjax_accuracy(bijection: Any) -> dict[str, float]:
         return isinstance(part, NumericalInverse)
 
     if not any(map(is_numerical, jax.tree_util.tree_leaves(bijection, is_leaf=is_numerical))):
-        return 0.0
+        return {"accuracy": 0.0}
     return {
         "accuracy": 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
     }
