@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
+from nfref.runtime.hashing import GOLDEN, mixed
 from nfref.tables.reading.batches import batches
 from nfref.tables.reading.read import TEXT, format_of
 from nfref.tables.reading.table import Table, match_columns
@@ -23,14 +24,6 @@ from nfref.tables.reading.text import are_whole
 
 CELLS = 1 << 23  # most numbers in a sample by default: 64 MB
 ROWS = 1_000_000  # most rows in a sample by default
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def mixed(bits: Array) -> Array:
-    """Return the finaliser of splitmix64: every input bit changes every bit of the result."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
 
 
 def sample_rows(columns: int) -> int:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.tables.reading.sampling import GOLDEN, mixed
+from nfref.runtime.hashing import GOLDEN, mixed
 
 # The largest divisor and count for which weights are recognised as multiples of whole numbers.
 LARGEST_DIVISOR, LARGEST_COUNT = 100, 1e8
@@ -74,9 +74,8 @@ def as_counts(weight: Array | None) -> Array | None:
 
     Whole numbers up to 1e8 are counts of copies. Of all other weights only the ratios matter.
     Multiples of whole numbers become the smallest whole numbers with the same ratios. The rest are
-    scaled to sum to the effective number of rows, (sum w)^2 / sum
-    w^2 (Kish 1965). They keep seven digits, so that the rounding of a common factor makes no
-    difference.
+    scaled to sum to the effective number of rows, (sum w)^2 / sum w^2 (Kish 1965). They keep seven
+    digits, so that the rounding of a common factor makes no difference.
 
     Parameters
     ----------
