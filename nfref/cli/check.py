@@ -185,7 +185,10 @@ def check(options: Question) -> int:
     if options.json:
         print(json.dumps(record, indent=1))
     elif report.ok and not options.v:
-        print(f"{report.summary}\n{report.counts}\n{time.process_time() - start:.1f} s of CPU")
+        note = f"{report.note}\n" if report.note else ""
+        print(
+            f"{report.summary}\n{note}{report.counts}\n{time.process_time() - start:.1f} s of CPU"
+        )
         print("-v prints the table of all properties")
     else:
         print(report)

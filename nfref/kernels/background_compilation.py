@@ -220,7 +220,7 @@ class CompileWorkers:
 
 
 def worker(needs, first):
-    """Start a process that compiles what ``needs`` have, from large kernel ``first`` on."""
+    """Start a process that compiles what ``needs`` have, from kernel ``first`` on."""
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
     # Signals of the terminal, such as Ctrl-C, are for this process alone.
     apart: Any = (
@@ -261,7 +261,5 @@ def work():
         need = Need(tuple(optional), *others)
         pretend_compiled(np.dtype(need.dtype))
         tasks += tasks_of(need)
-    # Large ones first: the parent compiles small ones before it waits for a large one.
-    tasks.sort(key=lambda task: not task.products)
     compile_each(tasks[first:] + tasks[:first])
     os._exit(0)  # the thread still reads

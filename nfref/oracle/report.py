@@ -14,7 +14,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Callable
 
-FORMAT, FORMAT_VERSION = "nfref oracle report", "1.2.0"
+FORMAT, FORMAT_VERSION = "nfref oracle report", "1.3.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
 VERDICTS = (FAIL, INCONCLUSIVE, PASS, NOT_APPLICABLE)  # the worst first
 OK, FAILED = "ok", "failed"
@@ -82,6 +82,7 @@ class Report:
     subject: str  # the thing that was checked
     rows: tuple
     skipped: tuple = ()  # names of properties that the caller left out
+    note: str = ""  # a line of the adapter about what it changed
 
     @property
     def verdict(self) -> str:
@@ -136,7 +137,8 @@ class Report:
 
     def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
-        return "\n".join([self.summary, head, *map(str, self.rows), self.counts])
+        note = [self.note] if self.note else []
+        return "\n".join([self.summary, *note, head, *map(str, self.rows), self.counts])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data.
@@ -154,6 +156,7 @@ class Report:
             "verdict": self.verdict,
             "summary": self.summary,
             "skipped": list(self.skipped),
+            "note": self.note,
             "rows": [
                 {**asdict(row), "error": _finite(row.error), "tolerance": _finite(row.tolerance)}
                 for row in self.rows

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import nfref
 from nfref.oracle import FLOW_PROPERTIES, OracleError, adapters, check_density, check_flow
@@ -560,6 +561,56 @@ def test_an_own_gradient_beside_the_end_of_a_domain():
             rng=np.random.default_rng(0),
             domain=(-1, 1),
             gradient=(lambda x, factor=factor: factor * 2 * x / (1 - x**2), None),
+            skip=but_of_flows("gradient_forward"),
+        )
+        assert report["gradient_forward"].verdict == verdict
+
+
+def test_a_map_that_is_clipped_far_out_and_one_that_rounding_stops():
+    def clipped(z):
+        return np.clip(z, -5, 5), np.zeros(len(z), z.dtype)
+
+    def tanh(z):
+        size = np.abs(z)
+        log_det = np.sum(2 * (np.log(2) - size - np.log1p(np.exp(-2 * size))), axis=1)
+        return np.tanh(z), log_det.astype(z.dtype)
+
+    skip = but_of_flows("log_det_forward")
+    for dtype in (np.float64, np.float32):
+        for map_of, verdict in ((clipped, "fail"), (tanh, "pass")):
+            report = check_flow(map_of, dim=3, rng=rng(), dtype=dtype, skip=skip)
+            assert report["log_det_forward"].verdict == verdict, report
+
+
+@pytest.mark.parametrize("floor", [1e-5, 1e-8, 1e-12])
+def test_a_floor_of_any_height(floor):
+    report = check_density(
+        lambda x: np.log(np.exp(np.sum(stats.norm.logpdf(x), axis=1)) + floor),
+        lambda g, n: g.standard_normal((n, 3)),
+        dim=3,
+        rng=rng(),
+    )
+    assert report["normalised"].failed, report
+
+
+def test_an_own_gradient_where_values_underflow():
+    """The cube of 9e-14 has few digits in float32, and 1 / x^3 overflows."""
+
+    def forward(z):
+        return z**3, np.sum(np.log(3 * z**2), axis=1)
+
+    for least, verdict in ((0, "pass"), (1e-3, "fail")):
+        report = check_flow(
+            forward,
+            dim=2,
+            rng=np.random.default_rng(0),
+            dtype=np.float32,
+            domain=(0, np.inf),
+            codomain=(0, np.inf),
+            gradient=(
+                lambda z, least=least: np.where((z**3 < 1e-38) | (z < least), np.inf, 2 / z),
+                None,
+            ),
             skip=but_of_flows("gradient_forward"),
         )
         assert report["gradient_forward"].verdict == verdict

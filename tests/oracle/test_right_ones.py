@@ -299,6 +299,51 @@ def test_poles(made, pole):
     assert report.ok, report
 
 
+@pytest.mark.parametrize(
+    "made", [stats.gamma(0.01), stats.beta(0.02, 0.03), stats.beta(2, 0.05)], ids="012"
+)
+def test_poles_that_hold_mass_among_the_last_floats(made):
+    """exp(log_prob) overflows there, and without a sampler no sample is on an end of the domain."""
+    arguments = dict(dim=1, rng=rng(), domain=made.support(), skip=("sample_follows",))
+    assert check_density(lambda x: made.logpdf(x[:, 0]), **arguments).ok
+    for offset in (-1.0, 0.5):
+        report = check_density(lambda x, by=offset: made.logpdf(x[:, 0]) + by, **arguments)
+        assert report["normalised"].failed, report
+
+
+def test_digits_beside_an_end_where_small_steps_change_no_row():
+    made = stats.beta(2, 0.05)
+    report = check_density(
+        lambda x: made.logpdf(x[:, 0]),
+        lambda g, n: made.rvs(size=(n, 1), random_state=g),
+        dim=1,
+        rng=rng(1),
+        domain=(0, 1),
+    )
+    assert report.ok, report
+
+
+def test_a_density_underflows_just_at_a_point():
+    """log_prob is -inf at the farthest point, and finite a millionth of the way before it."""
+    farthest = []
+
+    def log_prob(x, limit=np.inf):
+        far = np.max(np.abs(x), axis=1)
+        farthest.append(np.max(far, initial=0))
+        found = -np.sum(np.abs(x), axis=1) - 8 * np.log(2)
+        return np.where(far < limit, found, -np.inf)
+
+    def checked(limit):
+        given = dict(dim=8, rng=rng(), skip=("normalised",))
+        return check_density(lambda x: log_prob(x, limit), **given)["finite"]
+
+    assert checked(np.inf).verdict == "pass"
+    # of the probes themselves, which come first
+    far = np.max(farthest[:2])
+    assert far > 720
+    assert "rightly infinite" in checked(far * (1 - 1e-7)).why
+
+
 class LogT:
     """exp(t) of Student's t of three degrees: a thousandth of a percent of its mass is beyond 1e18,
     and as much below 1e-18."""
@@ -326,7 +371,7 @@ def test_a_tail_of_many_decades():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kernels, width", [(60, 0.1), (400, 0.02)])
+@pytest.mark.parametrize("kernels, width", [(60, 0.1), (400, 0.02), (3000, 0.05)])
 def test_steps_that_lie_between_the_nodes(kernels, width):
     """Sums of uniform densities: between two of their ends the density may be another."""
     g = rng(1)

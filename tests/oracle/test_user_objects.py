@@ -51,6 +51,47 @@ def test_a_density_of_torch():
 
 
 @pytest.mark.peers
+def test_a_report_says_that_dropout_was_switched_off():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+
+    class Dropped(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = torch.nn.Dropout(0.5)
+
+        def forward(self, z):
+            return z + self.dropout(torch.ones_like(z)), z.new_zeros(len(z))
+
+        def inverse(self, x):
+            return x - self.dropout(torch.ones_like(x)), x.new_zeros(len(x))
+
+    report = check_flow(**adapters.of(Dropped(), rng=rng), dim=2, rng=rng)
+    assert report.ok and report.as_dict()["note"] == report.note
+    assert str(report).splitlines()[1].startswith("checked in evaluation mode; ")
+    assert not check_flow(**adapters.of(Dropped().eval(), rng=rng), dim=2, rng=rng).note
+    report = check_flow(**adapters.of(Dropped(), rng=rng, train=True), dim=2, rng=rng)
+    assert report.failures and not report.note
+
+
+@pytest.mark.peers
+def test_torch_names_the_domains_unless_the_caller_does():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    weibull = adapters.of(torch.distributions.Weibull(3.0, 6.0), rng=rng)
+    assert check_density(**weibull, dim=1, rng=rng).ok
+    outside = check_density(**weibull, dim=1, rng=rng, domain=(-1, 1))
+    assert outside.lead.name == "answers"
+    power = adapters.of(torch.distributions.PowerTransform(torch.tensor(3.0)), rng=rng)
+    assert power["own_domains"] == {"domain": (0.0, np.inf), "codomain": (0.0, np.inf)}
+    assert check_flow(**power, dim=2, rng=rng).ok
+    low = torch.tensor([-1.0, 0.0])
+    uniform = torch.distributions.Independent(torch.distributions.Uniform(low, low + 1), 1)
+    lower, upper = adapters.of(uniform, rng=rng)["own_domains"]["domain"]
+    assert lower.tolist() == [-1, 0] and upper.tolist() == [0, 1]
+
+
+@pytest.mark.peers
 def test_a_module_of_torch_without_an_inverse():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)

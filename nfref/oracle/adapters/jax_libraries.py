@@ -30,8 +30,8 @@ def from_jax(
     return JAX.flow(forward, inverse, context, padded, dtype)
 
 
-def flowjax_accuracy(bijection: Any) -> float:
-    """Return the accuracy that flowjax documents for its root searches; 0 without any."""
+def flowjax_accuracy(bijection: Any) -> dict[str, float]:
+    """Return the ``accuracy`` that flowjax documents for its root searches; 0 without any."""
     import inspect
 
     import jax
@@ -42,12 +42,14 @@ def flowjax_accuracy(bijection: Any) -> float:
         return isinstance(part, NumericalInverse)
 
     if not any(map(is_numerical, jax.tree_util.tree_leaves(bijection, is_leaf=is_numerical))):
-        return 0.0
-    return 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
+        return {"accuracy": 0.0}
+    return {
+        "accuracy": 10 * inspect.signature(bisect_check_expand_search).parameters["atol"].default
+    }
 
 
 @JAX.adapter(
-    "flowjax.bijections.bijection.AbstractBijection", conditional=True, accuracy=flowjax_accuracy
+    "flowjax.bijections.bijection.AbstractBijection", conditional=True, documented=flowjax_accuracy
 )
 def from_flowjax(bijection: Any) -> Any:
     """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.

@@ -107,14 +107,14 @@ class ArrayLibrary:
         return found if context is None else {**found, "context": np.asarray(context)}
 
     def adapter(
-        self, *names: str, density: bool = False, conditional: bool = False, accuracy: Any = None
+        self, *names: str, density: bool = False, conditional: bool = False, documented: Any = None
     ) -> Callable:
         """Return a decorator that turns a description of a library's objects into their adapter.
 
         ``names`` are prefixes of the full names of their classes. The description takes an object
         and returns functions of arrays, (log_prob, draw) of a ``density``, else (forward, inverse),
-        which take rows of a context if ``conditional``. ``accuracy`` takes an object and returns
-        the accuracy that its library documents. The adapter carries the description's text.
+        which take rows of a context if ``conditional``. ``documented`` takes an object and returns
+        further arguments that its library documents. The adapter carries the description's text.
         """
 
         def adapted(functions):
@@ -127,7 +127,8 @@ class ArrayLibrary:
             ) -> dict[str, Any]:
                 made = functions(self.in_dtype(thing, dtype, train and not density))
                 arguments = (self.density if density else self.flow)(*made, context, padded, dtype)
-                return {**arguments, "accuracy": accuracy(thing)} if accuracy else arguments
+                arguments |= note_of_mode(thing, train and not density)
+                return {**arguments, **documented(thing)} if documented else arguments
 
             made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
             made.library, made.functions = self, functions
@@ -136,6 +137,14 @@ class ArrayLibrary:
             return made
 
         return adapted
+
+
+def note_of_mode(thing: Any, train: bool) -> dict[str, str]:
+    """Return the ``note`` of a check if its copy of a module of torch leaves training mode."""
+    if train or getattr(thing, "training", False) is not True:
+        return {}
+    words = "checked in evaluation mode; the object itself is in training mode, where dropout and "
+    return {"note": f"{words}batch statistics may make it another map"}
 
 
 def _log_det(function, *given):

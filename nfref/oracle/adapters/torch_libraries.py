@@ -6,9 +6,28 @@ latent. :class:`nfref.oracle.adapters.shapes.ArrayLibrary` does the rest: it cop
 it to ``dtype``, and leaves it in training mode if ``train``.
 """
 
+import numpy as np
+
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row, transformed
-from nfref.oracle.adapters.torch_arrays import TORCH
+from nfref.oracle.adapters.torch_arrays import TORCH, to_numpy
 from nfref.runtime.annotations import Any, Array, Callable
+
+
+def domains_of(thing: Any) -> dict[str, Any]:
+    """Return the ``own_domains`` of a check: the bounds that torch's constraints name, if any."""
+    found = {}
+    for attribute, name in (("domain", "domain"), ("codomain", "codomain"), ("support", "domain")):
+        try:
+            constraint = getattr(thing, attribute, None)
+        except NotImplementedError:
+            continue
+        constraint = getattr(constraint, "base_constraint", constraint)
+        ends = [getattr(constraint, f"{end}_bound", None) for end in ("lower", "upper")]
+        if ends != [None, None]:
+            numbers = ((-np.inf, np.inf)[k] if end is None else end for k, end in enumerate(ends))
+            low, high = (np.asarray(to_numpy(end), np.float64).reshape(-1) for end in numbers)
+            found[name] = tuple(end if len(end) > 1 else float(end[0]) for end in (low, high))
+    return {"own_domains": found}
 
 
 def from_torch(
@@ -85,6 +104,7 @@ def from_freia(module: Any) -> Any:
     "torch.distributions.transforms.Transform",
     "pyro.distributions.conditional.ConditionalTransform",
     conditional=True,
+    documented=domains_of,
 )
 def from_torch_transform(transform: Any) -> Any:
     """Adapt a transform of torch.distributions, Pyro or zuko.
@@ -103,14 +123,14 @@ def from_torch_transform(transform: Any) -> Any:
     )
 
 
-@TORCH.adapter("torch.distributions.distribution.Distribution", density=True)
+@TORCH.adapter("torch.distributions.distribution.Distribution", density=True, documented=domains_of)
 def from_torch_distribution(distribution: Any) -> Any:
     """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
 
 
-def zuko_accuracy(lazy: Any) -> float:
-    """Return the accuracy that zuko documents for its bisections, of all layers; 0 without any.
+def zuko_accuracy(lazy: Any) -> dict[str, float]:
+    """Return the ``accuracy`` that zuko documents for bisections, of all layers; 0 without any.
 
     A layer of univariate maps keeps their constructor, and zuko itself makes an example of it to
     print the layer.
@@ -124,10 +144,10 @@ def zuko_accuracy(lazy: Any) -> float:
                 example = layer.univariate(*map(torch.randn, layer.shapes))
                 parts = getattr(example, "transforms", [example])
                 total += sum(getattr(part, "eps", 0.0) for part in parts if hasattr(part, "phi"))
-    return 10 * total
+    return {"accuracy": 10 * total}
 
 
-@TORCH.adapter("zuko.lazy.", "zuko.flows.", accuracy=zuko_accuracy, conditional=True)
+@TORCH.adapter("zuko.lazy.", "zuko.flows.", documented=zuko_accuracy, conditional=True)
 def from_zuko(lazy: Any) -> Any:
     """Adapt a flow or a lazy transform of zuko, which is made for each context.
 

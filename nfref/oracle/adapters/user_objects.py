@@ -9,6 +9,7 @@ import numpy as np
 from nfref.oracle.adapters import jax_arrays
 from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
 from nfref.oracle.adapters.jax_libraries import from_jax
+from nfref.oracle.adapters.shapes import note_of_mode
 from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
@@ -26,9 +27,11 @@ def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
         module = in_dtype(thing, dtype, train)
         if has(module, "log_prob"):
             draw = by_number(module.sample) if has(module, "sample") else None
-            return TORCH.density(with_dtype_hint(module.log_prob), draw, None, False, dtype)
-        inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
-        return TORCH.flow(with_dtype_hint(module), inverse)
+            found = TORCH.density(with_dtype_hint(module.log_prob), draw, None, False, dtype)
+        else:
+            inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
+            found = TORCH.flow(with_dtype_hint(module), inverse)
+        return {**found, **note_of_mode(thing, train)}
     if not (has(thing, "log_prob") or has(thing, "inverse")):
         return None
     if has(thing, "log_prob"):

@@ -98,11 +98,13 @@ def _vanishes(measured, p):
             first, second = np.diff(near)
             most = 7 * np.log(2) * measured.probes.rows.shape[1]
             return max(0.5 * first, 0.1) < second < most
-        if np.all(np.isfinite(near)) and near[0] - near[1] > 0:
-            return near[1] - near[2] > 0.5 * (near[0] - near[1])
+        falls = bool(np.all(np.isfinite(near)) and near[0] - near[1] > 0)
+        if falls and near[1] - near[2] > 0.5 * (near[0] - near[1]):
+            return True
         part, least = last_finite(lambda t: along([1 - t]))
         # Short of an edge it is as high as elsewhere, or falls as a power of the distance.
-        if np.any(along(1 - part * (1 - np.array(EDGE))) > typical + DEEP * np.log(eps)):
+        high = along(1 - part * (1 - np.array(EDGE))) > typical + DEEP * np.log(eps)
+        if np.any(high) and not falls:
             return True
     except CallFailed:
         return False

@@ -7,7 +7,7 @@ import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject
 from nfref.oracle.instruments.probes import Box, as_domain
-from nfref.oracle.report import INCONCLUSIVE, PASS, Report
+from nfref.oracle.report import INCONCLUSIVE, PASS
 from nfref.runtime.annotations import Any, Callable
 
 ROWS = 512  # on which float32 and float64 are compared
@@ -17,12 +17,15 @@ ROUNDING = 0.1  # nats, the largest difference of float32 with which the twin ma
 def of_flows(check: Callable[..., Any]) -> Any:
     """Let ``check_flow`` refuse a density, and ask a twin.
 
-    A ``twin`` is the same flow in float64, as ``{"forward": ..., "inverse": ...}``. It decides the
-    properties that cannot be judged in float32, if float32 stays close to it.
+    ``own_domains`` holds the domain and the codomain that the flow itself names; the caller's go
+    first. A ``note`` is a line for the report. A ``twin`` is the same flow in float64, as
+    ``{"forward": ..., "inverse": ...}``. It decides the properties that cannot be judged in
+    float32, if float32 stays close to it.
     """
 
     @functools.wraps(check)
-    def ask(*functions, twin=None, **given):
+    def ask(*functions, twin=None, note="", own_domains=None, **given):
+        given = _with_domains(given, own_domains)
         if "log_prob" in given:
             words = "this is a density; expected check_density(**arguments), got check_flow"
             raise TypeError(f"log_prob: {words}")
@@ -30,7 +33,7 @@ def of_flows(check: Callable[..., Any]) -> Any:
         if gradient is not None and not _is_pair(gradient):
             words = "expected (forward, inverse), each a function or None"
             raise TypeError(f"gradient: {words}, got {type(gradient).__name__}")
-        report = check(*functions, **given)
+        report = replace(check(*functions, **given), note=note)
         single = np.dtype(given.get("dtype", np.float64)) == np.float32
         if not (twin and single and report.undecided and not report.failures):
             return report
@@ -46,10 +49,11 @@ def of_flows(check: Callable[..., Any]) -> Any:
 
 
 def of_densities(check: Callable[..., Any]) -> Any:
-    """Let ``check_density`` refuse a flow."""
+    """Let ``check_density`` refuse a flow, and put a ``note`` into its report."""
 
     @functools.wraps(check)
-    def ask(*functions, **given):
+    def ask(*functions, note="", own_domains=None, **given):
+        given = _with_domains(given, own_domains)
         given.pop("twin", None)
         wrong = sorted({"forward", "inverse"} & set(given))
         if wrong:
@@ -60,9 +64,14 @@ def of_densities(check: Callable[..., Any]) -> Any:
         if isinstance(gradient, (tuple, list)):
             words = "expected one function of rows, the derivative of log_prob"
             raise TypeError(f"gradient: {words}, got {type(gradient).__name__}")
-        return check(*functions, **given)
+        return replace(check(*functions, **given), note=note)
 
     return ask
+
+
+def _with_domains(given, own):
+    """Return the arguments with the subject's own domains where the caller gives none."""
+    return {**given, **{k: ends for k, ends in (own or {}).items() if given.get(k) is None}}
 
 
 def _is_pair(gradient):
@@ -81,7 +90,7 @@ def _decided(report, exact, gap):
             verdict = row.verdict if row.verdict != "not applicable" else PASS
             row = replace(row, why=f"{why}; {row.why}", verdict=verdict)
         rows.append(row)
-    return Report(report.subject, tuple(rows), report.skipped)
+    return replace(report, rows=tuple(rows))
 
 
 def _largest_gap(given, twin):

@@ -40,6 +40,9 @@ def by_rows(name: str, measured: Measurement, gradient: Any, kinks: Sequence[Kin
     error = measured.derivatives.error[:, column]
     known = np.isfinite(value) & np.all(np.abs(numeric) < np.finfo(measured.dtype).max, axis=1)
     known &= measured.finite
+    if column:  # a value below the smallest normal float has few digits, and derivatives of it none
+        size = np.abs(measured.values)
+        known &= ~np.any((size > 0) & (size < np.finfo(measured.dtype).tiny), axis=1)
     row = _compared(name, measured, ours, numeric, error, rounding, known, probes.bulk, probes.rows)
     return row if row.verdict != PASS else _on_knots(row, measured, gradient, kinks)
 

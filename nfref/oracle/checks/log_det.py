@@ -62,10 +62,28 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
             hint = "the flow returns float32, and its errors are that small: "
             hint += "check it with --dtype float32 (dtype=np.float32)"
         return replace(row, hint=hint)
+    flat = _flat(measured)
+    if len(flat):
+        p, limit = flat[0], "below what its slopes allow, at points where the map stands still"
+        where = f"at {show(measured.probes.rows[p])} log_det {measured.log_det[p]:.9g}, slopes all "
+        return failed(name, limit, f"{where}0: is it clipped?")
     if share < MOST:
         why = f"only {share:.0%} of the bulk could be judged: the map is too steep or too rough "
         return inconclusive(name, f"{why}there for numerical differentiation{how}")
     return row or passed(name, f"every point{how}")
+
+
+def _flat(measured):
+    """Return points at which a column of the values stands still and log_det says otherwise.
+
+    |det J| is at most the product of the norms of its rows (Hadamard).
+    """
+    jacobian, error = np.abs(measured.jacobian), DOUBT * measured.derivatives.error[:, :-1]
+    still = np.all(jacobian == 0, axis=2) & np.all(error < measured.slack, axis=2)
+    with np.errstate(divide="ignore"):
+        most = np.sum(np.log(np.sum(jacobian + error, axis=2)), axis=1)
+    known = measured.finite & np.any(still, axis=1) & np.isfinite(measured.log_det)
+    return np.flatnonzero(known & (measured.log_det > most + WIDEST))
 
 
 def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:

@@ -108,8 +108,11 @@ def normalised(name: str, whole: Whole, floor: float = 1e-5, samples_follow: boo
     # The integral may contain the mass that no number holds, or not.
     lost = whole.lost
     if not lost and whole.box is not None and whole.pilot.shape[1] == 1:
-        few = 3 * BERNSTEIN / max(len(whole.samples), 1000)  # else samples would show it
-        lost = min(2 * mass_beyond(whole.log_density, whole.box), few)
+        lost = 2 * mass_beyond(whole.log_density, whole.box)
+        if len(whole.samples):  # they would show more
+            lost = min(lost, 3 * BERNSTEIN / max(len(whole.samples), 1000))
+        elif log_z > 0:
+            lost = 0.0
     tolerance = floor + tolerance - np.log1p(-min(lost, 0.99))
     if lost > floor:
         how += f", with up to {lost:.2g} of all samples on an end of the domain"
@@ -237,12 +240,12 @@ def falls(name: str, whole: Whole, dtype: np.dtype[Any]) -> Row | None:
     log_unit = 0.5 * dim * np.log(np.pi) - math.lgamma(0.5 * dim + 1)
     level = np.median(whole.log_density(1e3 * direction))
     log_radius = (np.log(20) - level - log_unit) / dim
-    if not np.log(1e3) < log_radius < last:
+    if not log_radius < last:
         return None
     far = np.exp(log_radius) * direction
-    found = whole.log_density(far)
-    if not np.median(found) > level - 1:
+    if not all(np.median(whole.log_density(far * part)) > level - 1 for part in (0.25, 0.5, 1)):
         return None
+    found = whole.log_density(far)
     where = f"log_prob does not fall far out: {level:.6g} at radius 1000, {found[0]:.6g} at "
     where += f"{show(far[0])}: is there a floor?"
     return failed(name, "the mass of the ball inside of these rows", where)

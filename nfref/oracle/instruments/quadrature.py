@@ -25,13 +25,20 @@ class Integral:
     how: str
 
 
-def line_integral(log_prob: Callable, codomain: Box, pilot: Array, rows: Any = None) -> Integral:
+def line_integral(subject: Callable, codomain: Box, pilot: Array, rows: Any = None) -> Integral:
     """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
     A panel is halved if fewer nodes give another number. It is also halved if one of the ``rows``,
     or a point of a fine grid, has another density than the nodes around it predict: two steps may
     lie between the nodes.
     """
+    low, high = codomain.lower[0], codomain.upper[0]
+    low, high = low + _least(low), high - _least(high)
+
+    def log_prob(x):
+        """Return the log-density, but -inf where exp may overflow beside a pole at an end."""
+        return np.where((x[:, 0] < low) | (x[:, 0] > high), -np.inf, subject(x))
+
     edges = first = _first_edges(log_prob, codomain, pilot[:, 0])
     between = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(BETWEEN) + 0.5) / BETWEEN
     rows = np.unique(np.concatenate([between.ravel(), (pilot if rows is None else rows)[:, 0]]))
@@ -77,6 +84,11 @@ def _first_edges(log_prob, codomain, pilot):
             decades = last + sign * spread * 10.0 ** np.arange(5, last_decade)
         edges.append(_with_mass(log_prob, end, last, decades))
     return np.unique(np.clip(np.concatenate(edges), codomain.lower[0], codomain.upper[0]))
+
+
+def _least(end):
+    """Return the least distance from an end of a domain at which its density is integrated."""
+    return 0.0 if np.isinf(end) else max(np.spacing(abs(end)) / 2, np.finfo(np.float64).tiny)
 
 
 def _with_mass(log_prob, end, last, decades):
@@ -164,7 +176,7 @@ def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
             distance = np.finfo(np.float64).max * 0.5 ** np.arange(1000)
             x = -inward * distance
         else:
-            smallest = max(np.abs(np.spacing(end)) / 2, np.finfo(np.float64).tiny)
+            smallest = _least(end)
             distance = smallest * 2.0 ** np.arange(min(1000, 1000 - np.log2(smallest / 2e-308)))
             x = end + inward * distance
             distance = np.abs(x - end)

@@ -187,7 +187,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     def _fit(self, X, sample_weight):
         plan = self._plan().begun()
         seed = _seed_of(self.random_state)
-        names, table, supports, whole = self._first_table(X)
+        names, table, supports, whole, refused = self._first_table(X)
         weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
@@ -198,6 +198,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             supports,
             given=given,
             whole=whole,
+            refused=refused,
             warn=lambda text: warnings.warn(text, stacklevel=5),
             weight=weight,
         )

@@ -6,7 +6,7 @@ from sklearn.utils.validation import validate_data
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.schema.columns import DISCRETE
+from nfref.tables.schema.columns import DISCRETE, ColumnError
 from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, with_empty_column
 
 
@@ -18,17 +18,22 @@ class EstimatorRows:
     density_: Any
 
     def _first_table(self, X):
-        """Return (names, columns' values, name -> support, names of whole numbers) to fit to."""
+        """Return what :func:`find_columns` finds columns by.
+
+        These are: names; columns' values; name -> support; names of whole numbers; name -> error of
+        each column that a DataFrame cannot give as numbers or labels.
+        """
         asked = dict(self.columns or {})
+        refused: dict[str, ColumnError] = {}
         if is_frame(X):
             categories = [
                 name
                 for name, support in asked.items()
                 if isinstance(support, str) and support == "category"
             ]
-            found, whole = self._columns_of(X, categories, reset=True)
+            found, whole = self._columns_of(X, categories, refused, reset=True)
             self._frame = X[:0]
-            return list(found), list(found.values()), asked, whole
+            return list(found), list(found.values()), asked, whole, refused
         self._frame = None
         values = self._array_of(X, ensure_min_samples=2)
         names = [f"x{k + 1}" for k in range(values.shape[1])]
@@ -39,7 +44,7 @@ class EstimatorRows:
         elif kind in ("i", "u"):
             # An array has one type for all columns, which says little about each.
             whole, asked = names, {**dict.fromkeys(names), **asked}
-        return names, list(values.T), asked, whole
+        return names, list(values.T), asked, whole, refused
 
     def _table(self, X, asked=None):
         """Return a list of columns' values: a DataFrame by names, an array by places.
@@ -67,10 +72,10 @@ class EstimatorRows:
             and not np.isinf(X).any()
         )
 
-    def _columns_of(self, X, categories, reset=False):
+    def _columns_of(self, X, categories, refused=None, reset=False):
         """Return :func:`frame_columns` of a DataFrame with the columns that were fitted to."""
         _validated(self, X, reset=reset, skip_check_array=True)
-        found, whole = frame_columns(X, categories)
+        found, whole = frame_columns(X, categories, refused)
         if not found or not len(next(iter(found.values()))):
             raise ValueError(
                 "X: expected at least one row and one column, got a table "

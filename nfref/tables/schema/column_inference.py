@@ -4,7 +4,6 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.runtime.checks import shortened
-from nfref.tables.reading.table import DATES_AS_NUMBERS
 from nfref.tables.schema.atoms import find_atoms
 from nfref.tables.schema.columns import (
     DISCRETE,
@@ -36,7 +35,7 @@ def find_columns(
     labels: Mapping[str, Sequence[Any]] | None = None,
     given: Sequence[str] = (),
     whole: Sequence[str] = (),
-    dates: Sequence[str] = (),
+    refused: Mapping[str, ColumnError] | None = None,
     warn: Callable[[str], object] | None = None,
     weight: Array | None = None,
 ) -> tuple[Any, ...]:
@@ -57,8 +56,8 @@ def find_columns(
         Columns that the density does not cover.
     whole : sequence of str
         Columns whose type holds whole numbers alone: counts, if they look like it.
-    dates : sequence of str
-        Columns whose text is dates or times: labels only if you ask for a category.
+    refused : mapping, optional
+        name -> error of each column that was already found to hold neither numbers nor labels.
     warn : callable, optional
         Called with a sentence if float64 rounds whole numbers.
     weight : (N,) array, optional
@@ -71,14 +70,14 @@ def find_columns(
     Raises
     ------
     ColumnError
-        If columns are constant, do not fit what was asked for, hold dates, or have labels that
+        If columns are refused, are constant, do not fit what was asked for, or have labels that
         hardly repeat. It names all of these. Otherwise, if one is an exact linear function of
         others (unless all of these are given).
     ValueError
         If what was asked for is not a support, or names no column; if there are too many real
         columns.
     """
-    asked, labels = dict(asked or {}), labels or {}
+    asked, labels, refused = dict(asked or {}), labels or {}, refused or {}
     unknown = [name for name in asked if name not in names]
     if unknown:
         raise ValueError(
@@ -88,6 +87,8 @@ def find_columns(
 
     def column(cells):
         name, values, gap = cells
+        if name in refused:
+            raise refused[name]
         there = values[~gap]
         if not len(there):
             raise ColumnError(name, f"expected values, got none in {len(gap)} rows", useless=True)
@@ -98,9 +99,6 @@ def find_columns(
             if name not in asked and are_counts(there):
                 asked[name] = "count"
         elif name not in asked and values.dtype.kind in "OU":
-            if name in dates:
-                what = f"expected numbers, got {shortened(there[0])} ({DATES_AS_NUMBERS})"
-                raise ColumnError(name, what, labels=True)
             _check_labels_repeat(name, there, labels.get(name, ()))
         own = None if weight is None else weight[~gap]
         return column_of(name, there, asked.get(name), own, first, labels.get(name, ()))

@@ -95,8 +95,16 @@ class ColumnError(ValueError):
         if self.useless:
             text += "; leave it out"
         if self.labels:
-            text += f"; columns={{{self.column!r}: 'category'}} takes them anyway"
-        return "; ".join([text, *map(str, self.others)])
+            takes = f"columns={{{self.column!r}: 'category'}} takes its texts as labels"
+            text += f"; leave it out, or {takes}"
+        if not self.others:
+            return text
+        return f"{self.several}: {'; '.join([text, *map(str, self.others)])}"
+
+    @property
+    def several(self) -> str:
+        """The start of a message about this column and others."""
+        return f"expected columns that can be fitted, got {1 + len(self.others)} that cannot"
 
 
 def each_column(columns: Iterable[Any], use: Callable[[Any], Any]) -> list[Any]:

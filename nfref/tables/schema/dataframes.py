@@ -74,7 +74,7 @@ def is_frame(X: Any) -> bool:
 
 
 def frame_columns(
-    X: Any, categories: Sequence[str] = ()
+    X: Any, categories: Sequence[str] = (), refused: dict[str, ColumnError] | None = None
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
     """Return the columns of a DataFrame by the rule of this module.
 
@@ -83,6 +83,9 @@ def frame_columns(
     X : DataFrame
     categories : sequence of str
         Names of columns that are asked to be categories.
+    refused : dict, optional
+        Filled with the errors of columns that hold neither numbers nor labels, name -> error. Their
+        cells are missing in the result. Without it, these errors are raised.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def frame_columns(
     Raises
     ------
     ColumnError
-        If columns hold neither numbers nor labels. It names all of them.
+        If columns hold neither numbers nor labels and ``refused`` is None. It names all of them.
     ValueError
         If two names are the same as text, or no file can hold one.
     """
@@ -106,7 +109,8 @@ def frame_columns(
     lines = _CONVERSIONS.get(frame.implementation.value, {})
 
     def read(column):
-        name, series = str(column[0]), column[1]
+        key, series = column
+        name = str(key)
         check_name("X", name)
         if name in columns:
             raise ValueError(f"X: expected columns whose names differ as text, got {name!r} twice")
@@ -116,7 +120,7 @@ def frame_columns(
             raise ColumnError(name, "expected finite numbers, got a signalling NaN") from None
         asked = name in categories or kind in ("Categorical", "Enum")
         if kind in _TEMPORAL and not asked:
-            raise _refusal(name, _TEMPORAL[kind], lines.get(kind))
+            raise _refusal(key, _TEMPORAL[kind], lines.get(kind))
         is_whole = series.dtype.is_integer()
         if kind.rstrip("0123456789") in ("Int", "UInt", "Float") and not (
             asked or "128" in kind or np.any(gaps)
@@ -128,9 +132,7 @@ def frame_columns(
                 for gap, value in zip(gaps, series.to_list())
             ]
             there = [value for value in cells if value is not None]
-            columns[name] = (
-                _labels(name, cells) if asked else _of_objects(name, cells, there, lines)
-            )
+            columns[name] = _labels(name, cells) if asked else _of_objects(key, cells, there, lines)
             is_whole |= (
                 kind in ("Object", "Unknown")
                 and bool(there)
@@ -139,16 +141,26 @@ def frame_columns(
         if is_whole and columns[name].dtype.kind != "O":
             whole.append(name)
 
-    each_column(zip(frame.columns, frame.iter_columns()), read)
+    def read_or_refuse(column):
+        try:
+            read(column)
+        except ColumnError as error:
+            if refused is None:
+                raise
+            refused[error.column] = error
+            columns[error.column] = np.full(len(frame), None, object)
+
+    each_column(zip(frame.columns, frame.iter_columns()), read_or_refuse)
     return columns, tuple(whole)
 
 
-def _of_objects(name, cells, there, lines):
+def _of_objects(key, cells, there, lines):
     """Return numbers if all cells that are not missing are numbers, otherwise labels."""
+    name = str(key)
     for value in there:
         if not (_is_number(value) or isinstance(value, (str, bool))):
             kind = type(value).__name__
-            raise _refusal(name, f"objects of type {kind}", lines.get(kind))
+            raise _refusal(key, f"objects of type {kind}", lines.get(kind))
     if not all(map(_is_number, there)):
         return _labels(name, cells)
     numbers = [np.nan if value is None else value for value in cells]
@@ -191,8 +203,10 @@ def label_of(value: Any) -> Any:
     return float(value) if _is_number(value) else str(value)
 
 
-def _refusal(name, what, line):
-    makes = f"{line.format(f'X[{name!r}]')} makes numbers of them, " if line else ""
+def _refusal(key, what, line):
+    """Return the error of a column; ``key`` is its name in the DataFrame, which may be a number."""
+    name = str(key)
+    makes = f"{line.format(f'X[{key!r}]')} makes numbers of them, " if line else ""
     makes += f"columns={{{name!r}: 'category'}} takes their text as labels"
     return ColumnError(name, f"expected numbers or labels, got {what}; {makes}")
 

@@ -156,14 +156,34 @@ def test_one_error_names_all_columns_that_are_refused():
     with pytest.raises(ColumnError) as caught:
         nfref.FlowDensity("gaussian", random_state=0).fit(pd.DataFrame(columns))
     assert str(caught.value) == (
+        "expected columns that can be fitted, got 2 that cannot: "
         "column 'text': expected labels that repeat, got 60 different ones in 60 rows; "
-        "columns={'text': 'category'} takes them anyway; "
+        "leave it out, or columns={'text': 'category'} takes its texts as labels; "
         "column 'same': expected values that differ, got 1.0 in every row; leave it out"
     )
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
-    dates = pd.DataFrame({"a": pd.date_range("2020", periods=N), "b": K * 1j, "x": K + 0.5})
-    with pytest.raises(ColumnError, match="column 'a': .*; column 'b': "):
-        nfref.FlowDensity("gaussian", random_state=0).fit(dates)
+
+
+def test_the_error_names_dates_beside_constants_and_texts_in_the_order_of_the_columns():
+    frame = pd.DataFrame(
+        {
+            3: 1.0,
+            7: pd.date_range("2020", periods=N),
+            1: K + 0.5,
+            5: [f"id {k}" for k in K],
+            2: K * 1j,
+        }
+    )
+    with pytest.raises(ColumnError, match="got 4 that cannot: ") as caught:
+        nfref.FlowDensity("gaussian", random_state=0).fit(frame)
+    error = caught.value
+    assert [error.column, *(other.column for other in error.others)] == ["3", "7", "5", "2"]
+    # the line that converts them is one that runs on this DataFrame
+    assert "(X[7] - X[7].min()).dt.total_seconds() makes numbers of them" in str(error)
+    # dates that are asked to be labels are not refused
+    fitted = nfref.FlowDensity("gaussian", columns={"7": "category"}, random_state=0)
+    with pytest.raises(ColumnError, match="got 3 that cannot: "):
+        fitted.fit(frame)
 
 
 def test_text_that_does_not_repeat_may_be_asked_for():
