@@ -13,9 +13,10 @@ from nfref.runtime.annotations import Sequence
 # Seconds of a core for a row, an epoch and a parameter; measured with AVX2.
 SECONDS = 5e-10
 EPOCHS = 100  # of a training of which nothing is known yet
-# Seconds of the first flow for a row of a fold, by the same measurement; and at least for a fold,
-# because flows of few rows take more epochs.
-A_ROW, A_FOLD = 1e-3, 2.0
+# Seconds of a whole fit for a row of a fold, about. On eight tables, with two processors (Zen 5),
+# the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to 0.6 ms on five of
+# more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
+ROW_SECONDS, QUICK_ROW_SECONDS = 1e-3, 6e-4
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
 SECOND_SHARE, LATER_SHARE = 0.1, 0.5
@@ -31,6 +32,12 @@ CHEAP_ROWS, DEAREST = 3500, 2.5
 class Effort:
     """A limit of what a fit may cost.
 
+    A time budget should cost nothing against an effort that ends in the same time:
+
+    - If the whole fit is expected to end in time, it is the same as without a budget.
+    - Otherwise it has as many folds as are expected to end in time, but at least those of "quick"
+      if these are. Cheap kinds come first, as with "quick", and more follow while time is left.
+
     Attributes
     ----------
     price : float
@@ -41,6 +48,8 @@ class Effort:
         Most folds: more hold out too few rows each to stop early at the right time.
     most : int
         Most flow candidates.
+    row_seconds : float
+        The seconds that a whole fit takes for a row of a fold, about.
     short : bool
         Whether time is short whatever the budget.
     """
@@ -49,18 +58,24 @@ class Effort:
     row_trainings: int
     folds: int
     most: int
+    row_seconds: float = ROW_SECONDS
     short: bool = False
 
     def folds_for(self, rows: int, time_budget: float | None = None) -> int:
         """Return the number of folds for so many distinct rows, within a budget of seconds."""
         rows = max(rows, 1)
-        affordable = self.folds if time_budget is None else int(time_budget / (A_ROW * rows))
-        return max(1, min(self.folds, rows, round(self.row_trainings / rows), affordable))
+        folds = max(1, min(self.folds, rows, round(self.row_trainings / rows)))
+        if time_budget is None:
+            return folds
+        affordable = max(1, int(time_budget / (self.row_seconds * rows)))
+        if not self.short:
+            affordable = max(affordable, EFFORTS["quick"].folds_for(rows, time_budget))
+        return min(folds, affordable)
 
     def is_short(self, rows: int, time_budget: float | None) -> bool:
-        """Return True if a budget of seconds may not suffice for the first flow in all folds."""
-        first = self.folds_for(rows) * max(A_ROW * rows, A_FOLD)
-        return self.short or (time_budget is not None and time_budget < first)
+        """Return True if a budget of seconds may not suffice for all folds."""
+        whole = self.folds_for(rows) * self.row_seconds * rows
+        return self.short or (time_budget is not None and time_budget < whole)
 
     def price_for(self, rows: float) -> float:
         """Return the nats that a second must bring: of many rows more, whose fits take long."""
@@ -93,7 +108,9 @@ class Effort:
 # Three folds and kinds gained -0.01 to 1.1 nats a row over two with "quick", in the median 0.07, on
 # 11 tables of 262 to 2,255 rows, for half a second more. Five folds lost 0.6 on one of them.
 EFFORTS = {
-    "quick": Effort(price=30.0, row_trainings=5_000, folds=3, most=3, short=True),
+    "quick": Effort(
+        price=30.0, row_trainings=5_000, folds=3, most=3, row_seconds=QUICK_ROW_SECONDS, short=True
+    ),
     "default": Effort(price=2.0, row_trainings=12_000, folds=5, most=4),
     "thorough": Effort(price=0.2, row_trainings=40_000, folds=5, most=16),
 }

@@ -82,16 +82,27 @@ def test_a_time_budget_has_fewer_folds_not_shorter_trainings():
     assert default.folds_for(400, 5) == 5
 
 
-def test_a_short_time_budget_has_the_cheapest_flow_first():
-    """A budget is short if the first flow may not have enough in all folds, 2 s or 1 ms a row.
+def test_a_time_budget_has_at_least_the_folds_of_a_quick_fit_that_ends_in_time():
+    quick, default = EFFORTS["quick"], EFFORTS["default"]
+    for count in (60, 700, 1700, 2500, 3300, 9000):
+        whole = count * quick.folds_for(count) * quick.row_seconds
+        assert default.folds_for(count, 1.01 * whole) >= quick.folds_for(count)
 
-    Of two columns, no flow costs a third of another.
-    """
+
+def test_a_time_budget_changes_nothing_if_the_default_fit_ends_in_time():
     default = EFFORTS["default"]
-    assert [default.is_short(300, budget) for budget in (9.9, 10.1, None)] == [True, False, False]
-    assert [default.is_short(4000, budget) for budget in (11.9, 12.1)] == [True, False]
+    for count in (60, 700, 3300, 9000, 100_000):
+        whole = count * default.folds_for(count) * default.row_seconds
+        assert default.folds_for(count, 1.01 * whole) == default.folds_for(count)
+        assert not default.is_short(count, 1.01 * whole)
+        assert default.is_short(count, 0.99 * whole)
+
+
+def test_a_short_time_budget_has_the_cheapest_flow_first():
+    """Of two columns, no flow costs a third of another."""
     plan, narrow, wide = Plan(epochs=2), rows(), np.random.default_rng(0).normal(size=(200, 14))
-    for x, budget, first in ((wide, 9.0, "maf"), (wide, 600.0, "nsf"), (narrow, 9.0, "nsf")):
+    short, long = 0.9, 600.0
+    for x, budget, first in ((wide, short, "maf"), (wide, long, "nsf"), (narrow, short, "nsf")):
         found = fitted(x, replace(plan, time_budget=budget))
         names = [one.name for one in found.tried]
         assert next(one for one in names if one in ("maf", "nsf", "nsf relu")) == first
