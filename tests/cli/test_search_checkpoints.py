@@ -65,13 +65,13 @@ def test_a_search_goes_on_to_the_same_bits(folder, monkeypatch, order, writes):
 
 def test_a_search_goes_on_with_more_time(folder, monkeypatch, capsys):
     """The limit decides the order of the flows and the folds, which stay as they were."""
-    wide = np.random.default_rng(0).normal(size=(200, 14))
+    wide = np.random.default_rng(0).normal(size=(2000, 14))
     np.savetxt("wide.csv", wide, delimiter=",", header=",".join("abcdefghijklmn"), comments="")
     fit = ["fit", "wide.csv", "--epochs", "2"]
     with monkeypatch.context() as patch:
         killed_after(patch, 1)
         with pytest.raises(RuntimeError):
-            main([*fit, "--time", "9", "--checkpoint", "c.npz"])
+            main([*fit, "--time", "5", "--checkpoint", "c.npz"])
     capsys.readouterr()
     assert main([*fit, "--time", "600", "--resume", "c.npz", "--out", "m.npz"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
