@@ -185,10 +185,7 @@ def check(options: Question) -> int:
     if options.json:
         print(json.dumps(record, indent=1))
     elif report.ok and not options.v:
-        note = f"{report.note}\n" if report.note else ""
-        print(
-            f"{report.summary}\n{note}{report.counts}\n{time.process_time() - start:.1f} s of CPU"
-        )
+        print(f"{report.heading}\n{report.counts}\n{time.process_time() - start:.1f} s of CPU")
         print("-v prints the table of all properties")
     else:
         print(report)

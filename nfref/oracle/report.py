@@ -125,6 +125,11 @@ class Report:
         skipped = f"; skipped: {', '.join(self.skipped)}" if self.skipped else ""
         return f"{self.verdict}: {self.subject}: {why}{skipped}"
 
+    @property
+    def heading(self) -> str:
+        """The summary and, if there is one, the note under it."""
+        return f"{self.summary}\n{self.note}" if self.note else self.summary
+
     def __getitem__(self, name: str) -> Row:
         return {row.name: row for row in self.rows}[name]
 
@@ -137,8 +142,7 @@ class Report:
 
     def __str__(self) -> str:
         head = f"{'property':<26}{'verdict':<16}{'error':>10}{'tolerance':>11}  why"
-        note = [self.note] if self.note else []
-        return "\n".join([self.summary, *note, head, *map(str, self.rows), self.counts])
+        return "\n".join([self.heading, head, *map(str, self.rows), self.counts])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data.

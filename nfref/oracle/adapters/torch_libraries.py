@@ -22,11 +22,11 @@ def domains_of(thing: Any) -> dict[str, Any]:
         except NotImplementedError:
             continue
         constraint = getattr(constraint, "base_constraint", constraint)
-        ends = [getattr(constraint, f"{end}_bound", None) for end in ("lower", "upper")]
-        if ends != [None, None]:
-            numbers = ((-np.inf, np.inf)[k] if end is None else end for k, end in enumerate(ends))
-            low, high = (np.asarray(to_numpy(end), np.float64).reshape(-1) for end in numbers)
-            found[name] = tuple(end if len(end) > 1 else float(end[0]) for end in (low, high))
+        bounds = (("lower_bound", -np.inf), ("upper_bound", np.inf))
+        ends = [to_numpy(getattr(constraint, end, missing)) for end, missing in bounds]
+        ends = [np.asarray(end, np.float64).reshape(-1) for end in ends]
+        if np.any(np.isfinite(np.concatenate(ends))):
+            found[name] = tuple(end if len(end) > 1 else float(end[0]) for end in ends)
     return {"own_domains": found}
 
 
