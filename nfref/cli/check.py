@@ -225,8 +225,8 @@ def _report(options, thing, skip, rng):
     if options.make:
         arguments.setdefault("make", adapters.maker(thing, **adapt))
     common |= {"codomain": options.codomain, "stochastic": options.stochastic}
-    accuracy = options.accuracy or arguments.get("accuracy", 0.0)
-    return check_flow(**{**common, **arguments, "accuracy": accuracy})
+    chosen = {"accuracy": options.accuracy} if options.accuracy else {}
+    return check_flow(**{**common, **arguments, **chosen})
 
 
 # With --density, options for flows alone would be ignored.

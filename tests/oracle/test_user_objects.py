@@ -119,11 +119,11 @@ def test_torch_names_the_domains_unless_the_caller_does():
     outside = check_density(**weibull, dim=1, rng=rng, domain=(-1, 1))
     assert outside.lead.name == "answers"
     power = adapters.of(torch.distributions.PowerTransform(torch.tensor(3.0)), rng=rng)
-    assert power["own_domains"] == {"domain": (0.0, np.inf), "codomain": (0.0, np.inf)}
+    assert power["own"] == {"domain": (0.0, np.inf), "codomain": (0.0, np.inf)}
     assert check_flow(**power, dim=2, rng=rng).ok
     low = torch.tensor([-1.0, 0.0])
     uniform = torch.distributions.Independent(torch.distributions.Uniform(low, low + 1), 1)
-    lower, upper = adapters.of(uniform, rng=rng)["own_domains"]["domain"]
+    lower, upper = adapters.of(uniform, rng=rng)["own"]["domain"]
     assert lower.tolist() == [-1, 0] and upper.tolist() == [0, 1]
 
 

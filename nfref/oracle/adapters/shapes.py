@@ -114,7 +114,8 @@ class ArrayLibrary:
         ``names`` are prefixes of the full names of their classes. The description takes an object
         and returns functions of arrays, (log_prob, draw) of a ``density``, else (forward, inverse),
         which take rows of a context if ``conditional``. ``documented`` takes an object and returns
-        further arguments that its library documents. The adapter carries the description's text.
+        domains or an accuracy, as its library documents them; those of a caller go first. The
+        adapter carries the description's text.
         """
 
         def adapted(functions):
@@ -128,7 +129,7 @@ class ArrayLibrary:
                 made = functions(self.in_dtype(thing, dtype, train and not density))
                 arguments = (self.density if density else self.flow)(*made, context, padded, dtype)
                 arguments |= note_of_mode(thing, train and not density)
-                return {**arguments, **documented(thing)} if documented else arguments
+                return {**arguments, "own": documented(thing)} if documented else arguments
 
             made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
             made.library, made.functions = self, functions
