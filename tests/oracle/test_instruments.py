@@ -53,6 +53,18 @@ def test_a_kink_at_the_point_is_not_mistaken_for_a_slope():
     assert found.error[0, 0, 0] > 0.5
 
 
+@pytest.mark.parametrize("size, at", [(0.005, 1.0), (0.005, 2.0), (0.01, 1.0)])
+def test_a_kink_that_curvature_hides_at_long_steps(size, at):
+    """In float32 the steps that are shorter than the distance to the kink show only rounding."""
+
+    def curved(rows, owner):
+        x = rows.astype(np.float64)
+        return (0.3 + np.sin(at + x) + size * np.abs(x - 3e-5)).astype(np.float32).astype(float)
+
+    found = differentiate(curved, np.zeros((1, 1), np.float32), np.ones((1, 1)))
+    assert abs(found.jacobian[0, 0, 0] - np.cos(at) + size) < 2 * found.error[0, 0, 0]
+
+
 def test_complex_step_is_exact_where_differences_are_not():
     points = rng().standard_normal((20, 3))
     found = complex_step(lambda rows, owner: np.sin(rows) * rows[:, :1], points)
