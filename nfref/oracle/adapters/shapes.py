@@ -153,7 +153,7 @@ def _has_two_modes(module):
 
     Dropout with probability zero does so, but is the same in both modes.
     """
-    parts = [part for part in module.modules() if getattr(part, "p", 1)]
+    parts = [part for part in getattr(module, "modules", tuple)() if getattr(part, "p", 1)]
     kinds = {kind for part in parts for kind in type(part).__mro__}
     kinds = {kind for kind in kinds if kind.__module__ != "torch.nn.modules.module"}
     codes = (getattr(part, "__code__", None) for kind in kinds for part in vars(kind).values())
