@@ -19,7 +19,14 @@ from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.pool import Pool, Regressed, log_pool, stacking_weights
 from nfref.tables.densities.regression import MixtureRegression
-from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed
+from nfref.tables.densities.vine import (
+    IMPORT_SECONDS,
+    MOST_COLUMNS,
+    MOST_ROWS,
+    Vine,
+    fit_seconds,
+    is_installed,
+)
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import Plan
@@ -28,7 +35,6 @@ from nfref.tables.fitting.results import CandidateResult
 ROWS_A_COLUMN = 10  # rows a column below which a less shrunk Gaussian is a candidate too
 WIDE_PART = 0.01  # weight of the wide density beside a mixture while its size is chosen
 ONE_FOLD_CHOOSES = 1000  # rows from which on one fold chooses the size of a mixture
-SHARE_OF_MIXTURES = 0.4  # share of the time budget after which no other size is tried
 MIXTURE_ROWS = 20_000  # most rows for a mixture: more teach it nothing, and EM passes over all
 
 
@@ -99,6 +105,7 @@ def simple_candidates(
         and not plan.gradients
         and is_installed()
         and 1 < rows.u.shape[1] <= MOST_COLUMNS
+        and not plan.is_over("simple", len(folds) * fit_seconds(*rows.u.shape) + IMPORT_SECONDS)
     ):
         fits["vine"] = _fit_vine
     found = {}
@@ -192,7 +199,7 @@ def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
     tried: list[mixture.Size] = []
 
     def fitted(size):
-        if tried and plan.has_spent(SHARE_OF_MIXTURES):
+        if tried and plan.is_over("simple"):
             return None, -np.inf
         tried.append(size)
         member, scores = _out_of_fold(fit_of_size(rng, size), rows, choosing)
