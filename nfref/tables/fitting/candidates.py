@@ -8,7 +8,6 @@ fold scores the rows that it holds out; the scores of all folds decide the weigh
 
 import time
 from dataclasses import dataclass
-from operator import itemgetter
 
 import numpy as np
 
@@ -278,32 +277,21 @@ def pool_mean(
 
 
 def with_epochs(candidates: Sequence[Candidate], weight: Array | None) -> list[Candidate]:
-    """Return the candidates, each of its best or of its last epoch, by the mean of the pool.
+    """Return the candidates, each of its best or of its last epoch: the heavier in a pool of both.
 
     A flow that fits its own rows closely scores less alone, but may be worth more beside others: on
     17,014 rows of ten columns the last epochs gained 0.14 nats a row, on 8,500 of eleven they lost
-    0.03, and the held-out mean of the pool told which.
+    0.03, and held-out rows told which.
     """
-    flows = [k for k, one in enumerate(candidates) if one.last is not None]
-    if not flows:
+    last = [one.last for one in candidates if one.last is not None]
+    if not last:
         return list(candidates)
-
-    def scored(chosen):
-        return pool_mean(chosen, weight), chosen
-
-    found: list[Any] = []
-    for start in (list(candidates), [one.last or one for one in candidates]):
-        best: Any = scored(start)
-        before = None
-        while best is not before:
-            before = best
-            for k in flows:
-                one, chosen = candidates[k], best[1]
-                other = one if chosen[k] is one.last else one.last
-                changed = scored([*chosen[:k], other, *chosen[k + 1 :]])
-                best = max(best, changed, key=itemgetter(0))
-        found.append(best)
-    return max(found, key=itemgetter(0))[1]
+    weights = pool_weights([*candidates, *last], weight)[2]
+    of_last = iter(weights[len(candidates) :])
+    return [
+        one if one.last is None or share >= next(of_last) else one.last
+        for one, share in zip(candidates, weights)
+    ]
 
 
 def weigh(
