@@ -1,7 +1,7 @@
 """The command ``nfref``.
 
 It stands outside of the package because importing the package takes a while. If you press Ctrl-C
-in that while, the command ends silently, not with a traceback.
+in that while, the command ends with one line, not with a traceback.
 """
 
 import atexit
@@ -18,7 +18,7 @@ def main() -> int:
     """Import the command and run it; return the exit status."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not where the caller ignores it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, _interrupted)
     from nfref.runtime.memory_limit import address_space
 
     space = address_space()
@@ -48,6 +48,12 @@ def main() -> int:
         return 130
     finally:  # Python prints no traceback while it ends
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _interrupted(number, frame):
+    """End the process at once: a library that is being imported might catch an exception."""
+    os.write(2, b"nfref: interrupted\n")
+    os._exit(130)
 
 
 def _ended(status: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from nfref.cli import arguments as arg
 from nfref.cli.arguments import Options, UsageError
 from nfref.runtime.annotations import Any
+from nfref.runtime.files import check_writable
 
 
 def _interval(text):
@@ -159,6 +160,8 @@ def check(options: Question) -> int:
     if (options.object is None) == (options.process is None):
         both = options.object is not None
         raise UsageError("give MODULE:OBJECT or --process COMMAND" + ", not both" * both)
+    if options.badge is not None:
+        check_writable(options.badge)
     rng, start = np.random.default_rng(options.seed), time.process_time()
     try:
         if options.process is not None:
@@ -176,12 +179,7 @@ def check(options: Question) -> int:
         report, library=library, version=version, flow=options.subject, dtype=options.dtype
     )
     if options.badge is not None:
-        try:
-            records.write_badge(options.badge, [record])
-        except OSError as error:
-            raise UsageError(
-                f"--badge: {options.badge}: cannot be written: {error.strerror}"
-            ) from None
+        records.write_badge(options.badge, [record])
     if options.json:
         print(json.dumps(record, indent=1))
     elif report.ok and not options.v:
@@ -225,8 +223,8 @@ def _report(options, thing, skip, rng):
     if options.make:
         arguments.setdefault("make", adapters.maker(thing, **adapt))
     common |= {"codomain": options.codomain, "stochastic": options.stochastic}
-    accuracy = options.accuracy or arguments.get("accuracy", 0.0)
-    return check_flow(**{**common, **arguments, "accuracy": accuracy})
+    chosen = {"accuracy": options.accuracy} if options.accuracy else {}
+    return check_flow(**{**common, **arguments, **chosen})
 
 
 # With --density, options for flows alone would be ignored.

@@ -16,7 +16,7 @@ class Export(Options):
     model: str = arg.positional("MODEL", "a model file")
     to: str = arg.option("the language", choices=("python",), default="python")
     weights: str = arg.option(
-        "put them into the file, or into NAME.weights.npz beside it",
+        "put the weights into the file, or into NAME.weights.npz beside it",
         choices=("inside", "beside"),
         default="inside",
     )
@@ -27,8 +27,8 @@ class Export(Options):
 def export(options: Export) -> None:
     """Write a model as one Python file that needs NumPy alone.
 
-    It has log_prob, inverse and sample, also on arrays of JAX and torch. Flows of MADE and
-    couplings are exported, Gaussians, mixtures, and all kinds of columns.
+    The file has log_prob, inverse and sample, which also take arrays of JAX and torch. The model
+    may hold flows of MADE and couplings, Gaussians and mixtures, and all kinds of columns.
 
     example:
       nfref export wine.npz --out wine_density.py

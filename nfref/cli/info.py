@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options
+from nfref.cli.arguments import Options, UsageError
 from nfref.cli.environment import environment
 from nfref.cli.inputs import check_there, loaded_model
 from nfref.cli.streams import printable
@@ -27,11 +27,6 @@ class Subject(Options):
     model: str | None = arg.positional("MODEL", "a model file", nargs="?")
     system: bool = arg.option("describe the environment, not a model", action="store_true")
 
-    @classmethod
-    def add_to(cls, parser: Any) -> None:
-        """Add the options to a parser; they exclude each other."""
-        super().add_to(parser.add_mutually_exclusive_group(required=True))
-
 
 def info(subject: Subject) -> None:
     """Print what a model file holds.
@@ -43,6 +38,9 @@ def info(subject: Subject) -> None:
       nfref info wine.npz
       nfref info --system
     """
+    if (subject.model is not None) == subject.system:
+        got = "both" if subject.system else "neither"
+        raise UsageError(f"MODEL: expected a model file or --system, got {got}")
     check_there("it")
     lines = environment() if subject.system else about_model(loaded_model(subject.model or ""))
     for name, text in lines.items():

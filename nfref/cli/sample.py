@@ -33,7 +33,7 @@ class Sampling(Options):
 
     model: str = arg.positional("MODEL", "a model file")
     n: int | None = arg.option(
-        "how many rows; with --given-from, for each of its rows (default: 1)",
+        "how many rows to sample; with --given-from, for each of its rows (default there: 1)",
         "N",
         arg.count(0),
         prefix="-",
@@ -74,7 +74,7 @@ def sample(options: Sampling) -> None:
     """
     check_output(options.out, options.model, options.given_from, what="rows")
     if options.n is None and not options.given_from:
-        raise UsageError("-n N is required: how many rows")
+        raise UsageError("-n: expected the number of rows to sample, got none")
     model = loaded_model(options.model)
     if options.within is not None:
         check_of_table(model, options.model, "--within")

@@ -1,10 +1,11 @@
 """``nfref vectors``: write the golden vectors."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options, blamed
+from nfref.cli.arguments import Options, UsageError, blamed
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Vectors(Options):
 def run(asked: Vectors) -> None:
     """Write the golden vectors: one JSON file for each small flow.
 
-    It holds the parameters, inputs, outputs, log-determinants and gradients of the flow to thirty
+    Each holds the parameters, inputs, outputs, log-determinants and gradients of the flow to thirty
     digits. The files are copies of those that ship with nfref.
 
     example:
@@ -26,6 +27,8 @@ def run(asked: Vectors) -> None:
     """
     from nfref.oracle import golden_vectors
 
+    if os.path.isfile(asked.out):
+        raise UsageError(f"--out: {asked.out}: expected a folder, got a file")
     with blamed(""):
         for path in golden_vectors.copy(asked.out, asked.names):
             print(path, flush=True)

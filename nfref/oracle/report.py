@@ -26,6 +26,7 @@ CAUSES = (
     "first_row first_batch row_independence batch_sizes memory_layout history threads shapes "
     "dtypes context_read answers_far finite precision stays_inside log_det orientation round_trip"
 ).split()
+ALONE = ("empty_batch", "sample_empty")  # these faults cause no other; first lines name them last
 
 
 class OracleError(AssertionError):
@@ -54,8 +55,10 @@ class Row:
 
     @property
     def cause(self) -> int:
-        """The index of the property in CAUSES, or the length of CAUSES."""
-        return CAUSES.index(self.stem) if self.stem in CAUSES else len(CAUSES)
+        """The index of the property in CAUSES, or their number; one more for those ALONE."""
+        if self.stem in CAUSES:
+            return CAUSES.index(self.stem)
+        return len(CAUSES) + (self.name.startswith(ALONE))
 
     @property
     def failed(self) -> bool:

@@ -189,7 +189,7 @@ OUT = ("--out", "kept.npz")
             "--out: expected a file of its own",
         ),
         (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),
-        (("sample", "model.npz"), "-n N is required"),
+        (("sample", "model.npz"), "-n: expected the number of rows to sample, got none"),
         (("sample", "model.npz", "-n", "1", "--out", "model.npz"), "--out: expected a file of its"),
         (
             ("plot", "model.npz", "--data", "narrow.csv", "--out", "a.png"),
@@ -200,6 +200,9 @@ OUT = ("--out", "kept.npz")
             "--out: picture: expected a file named .png, .pdf, .svg, ",
         ),
         (("info", "kind.npz"), "kind.npz: expected a model file that nfref wrote"),
+        (("info",), "MODEL: expected a model file or --system, got neither"),
+        (("info", "model.npz", "--system"), "MODEL: expected a model file or --system, got both"),
+        (("vectors", "--out", "good.csv"), "--out: good.csv: expected a folder, got a file"),
     ],
 )
 def test_bad_input(bad_files, arguments, message, monkeypatch, capsys):

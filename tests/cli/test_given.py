@@ -373,7 +373,7 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
             ("sample", "cond.npz", "-n", "3"),
             "--given: expected a value of 'age', which the density",
         ),
-        (("sample", "cond.npz"), "-n N is required"),
+        (("sample", "cond.npz"), "-n: expected the number of rows to sample, got none"),
         (
             ("sample", "cond.npz", "--given-from", "gaps.csv", "--out", "no.csv"),
             "column 'age': expect",

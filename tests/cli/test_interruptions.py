@@ -468,6 +468,25 @@ def test_ctrl_c_before_the_command_handles_it(monkeypatch, capsys):
     assert capsys.readouterr().err == "nfref: interrupted\n"
 
 
+def test_ctrl_c_while_the_command_is_imported(folder):
+    code = """if True:
+        import signal, sys
+        import nfref.cli
+        import nfref_command
+        nfref.cli.load = lambda words: signal.raise_signal(signal.SIGINT)
+        sys.exit(nfref_command.main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, "datasets"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.returncode, done.stderr) == (130, "nfref: interrupted\n")
+
+
 def test_ctrl_c_while_python_imports(folder):
     home = os.path.dirname(os.path.dirname(nfref.__file__))
     for delay in (0.1, 0.2, 0.3, 0.5):

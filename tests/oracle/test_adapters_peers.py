@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from nfref.oracle import adapters, check_density, check_flow, check_parameter_gradients
+from nfref.oracle import (
+    FLOW_PROPERTIES,
+    adapters,
+    check_density,
+    check_flow,
+    check_parameter_gradients,
+)
 
 pytestmark = pytest.mark.peers
 
@@ -306,7 +312,21 @@ def test_adapters_name_the_accuracy_of_root_searches():
     rng = np.random.default_rng(0)
     for kind, accuracy in (("MAF", 0.0), ("NSF", 0.0), ("SOSPF", 3e-5), ("BPF", 3e-5)):
         flow = getattr(zuko.flows, kind)(2)
-        assert adapters.of(flow, rng=rng)["accuracy"] == pytest.approx(accuracy), kind
+        assert adapters.of(flow, rng=rng)["own"]["accuracy"] == pytest.approx(accuracy), kind
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_an_accuracy_of_the_caller_goes_before_that_of_the_library():
+    zuko = pytest.importorskip("zuko")
+    rng = np.random.default_rng(0)
+    given = dict(adapters.of(zuko.flows.SOSPF(2), rng=rng), dim=2, rng=rng)
+    skip = tuple(name for name in FLOW_PROPERTIES if name != "log_det_forward")
+    least, most = (
+        check_flow(**given, skip=skip, **chosen)["log_det_forward"].tolerance
+        for chosen in ({}, {"accuracy": 0.1})
+    )
+    assert least < 0.1 <= most
 
 
 @pytest.mark.peers

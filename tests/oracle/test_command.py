@@ -92,6 +92,7 @@ def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
             "expected names of properties",
         ),
         (["things_to_check:pair", "--dim", "2", "--domain", "3:1"], "expected LOW:HIGH"),
+        (["things_to_check:pair", "--dim", "2", "--badge", "none/b.json"], "none does not exist"),
     ],
 )
 def test_wrong_questions(folder, capsys, arguments, words):

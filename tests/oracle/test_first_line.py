@@ -287,3 +287,14 @@ def test_samples_of_one_call_from_one_part_of_a_mixture_are_no_samples():
         log_prob, lambda g, n: g.choice([-1, 1]) + g.standard_normal((n, 2)), dim=2, rng=rng()
     )
     assert "sample_independent: samples of one call have something in common" in report.summary
+
+
+def test_a_batch_of_no_rows_does_not_hide_a_wrong_integral():
+    def log_prob(x):
+        if not len(x):
+            raise ValueError("expected at least one row")
+        return stats.norm.logpdf(x).sum(1) + 0.1
+
+    report = check_density(log_prob, normals, dim=2, rng=rng())
+    assert {row.name for row in report.failures} >= {"empty_batch", "normalised"}
+    assert report.lead.name != "empty_batch", report.summary

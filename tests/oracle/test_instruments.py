@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_flow, check_parameter_gradients
-from nfref.oracle.checks import normalisation
+from nfref.oracle.checks import normalisation, sampler
 from nfref.oracle.checks.sampler import independent
 from nfref.oracle.instruments.guarded_calls import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
@@ -51,6 +51,18 @@ def test_error_estimates_cover_the_error(dtype):
 def test_a_kink_at_the_point_is_not_mistaken_for_a_slope():
     found = differentiate(lambda rows, owner: np.abs(rows), np.zeros((1, 1)), np.ones((1, 1)))
     assert found.error[0, 0, 0] > 0.5
+
+
+@pytest.mark.parametrize("size, at", [(0.005, 1.0), (0.005, 2.0), (0.01, 1.0)])
+def test_a_kink_that_curvature_hides_at_long_steps(size, at):
+    """In float32 the steps that are shorter than the distance to the kink show only rounding."""
+
+    def curved(rows, owner):
+        x = rows.astype(np.float64)
+        return (0.3 + np.sin(at + x) + size * np.abs(x - 3e-5)).astype(np.float32).astype(float)
+
+    found = differentiate(curved, np.zeros((1, 1), np.float32), np.ones((1, 1)))
+    assert abs(found.jacobian[0, 0, 0] - np.cos(at) + size) < 2 * found.error[0, 0, 0]
 
 
 def test_complex_step_is_exact_where_differences_are_not():
@@ -383,3 +395,19 @@ def test_what_explains_a_failure_is_looked_for_within_one_allowance():
 def test_samples_that_depend_on_others_are_said_to_repeat_only_if_they_do(arrange, words):
     x = arrange(np.random.default_rng(0).standard_normal((2000, 2)))
     assert words in independent("sample_independent", x).where
+
+
+@pytest.mark.parametrize("call, each, expected", [(0.6, 1e-6, 20000), (0.0, 0.02, 200)])
+def test_how_many_samples_are_affordable(monkeypatch, call, each, expected):
+    """A call of a sampler may cost more than its samples, as where a library traces it anew."""
+    clock = [0.0]
+
+    def timer():
+        start = clock[0]
+        return lambda: clock[0] - start
+
+    def draw(count):
+        clock[0] += call + each * count
+
+    monkeypatch.setattr(sampler, "Timer", timer)
+    assert sampler.affordable(draw) == expected

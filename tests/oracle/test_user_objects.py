@@ -72,6 +72,40 @@ def test_a_report_says_that_dropout_was_switched_off():
     assert not check_flow(**adapters.of(Dropped().eval(), rng=rng), dim=2, rng=rng).note
     report = check_flow(**adapters.of(Dropped(), rng=rng, train=True), dim=2, rng=rng)
     assert report.failures and not report.note
+    never = Dropped()
+    never.dropout.p = 0.0
+    for same in (never, own_flows.torch_flow()):
+        assert same.training and "note" not in adapters.of(same, rng=rng)
+
+
+@pytest.mark.peers
+def test_a_context_of_labels_that_an_embedding_takes():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+
+    class Embedded(torch.nn.Module):
+        """Scales that a label chooses; there are no labels but 0 to 5."""
+
+        def __init__(self):
+            super().__init__()
+            self.log_scales = torch.nn.Embedding(6, 2)
+
+        def scaled(self, rows, context, sign):
+            log_scale = sign * self.log_scales(context[:, 0].long())
+            # Column 0 has the same scale for all labels.
+            log_scale = torch.cat([torch.zeros_like(log_scale[:, :1]), log_scale[:, 1:]], 1)
+            return rows * torch.exp(log_scale), log_scale.sum(1)
+
+        def forward(self, z, context):
+            return self.scaled(z, context, 1)
+
+        def inverse(self, x, context):
+            return self.scaled(x, context, -1)
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(6.0)[:, None]
+    report = check_flow(**adapters.of(Embedded(), rng=rng, context=labels), dim=2, rng=rng)
+    assert report.ok, report
 
 
 @pytest.mark.peers
@@ -85,11 +119,11 @@ def test_torch_names_the_domains_unless_the_caller_does():
     outside = check_density(**weibull, dim=1, rng=rng, domain=(-1, 1))
     assert outside.lead.name == "answers"
     power = adapters.of(torch.distributions.PowerTransform(torch.tensor(3.0)), rng=rng)
-    assert power["own_domains"] == {"domain": (0.0, np.inf), "codomain": (0.0, np.inf)}
+    assert power["own"] == {"domain": (0.0, np.inf), "codomain": (0.0, np.inf)}
     assert check_flow(**power, dim=2, rng=rng).ok
     low = torch.tensor([-1.0, 0.0])
     uniform = torch.distributions.Independent(torch.distributions.Uniform(low, low + 1), 1)
-    lower, upper = adapters.of(uniform, rng=rng)["own_domains"]["domain"]
+    lower, upper = adapters.of(uniform, rng=rng)["own"]["domain"]
     assert lower.tolist() == [-1, 0] and upper.tolist() == [0, 1]
 
 

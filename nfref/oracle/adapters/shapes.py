@@ -114,7 +114,8 @@ class ArrayLibrary:
         ``names`` are prefixes of the full names of their classes. The description takes an object
         and returns functions of arrays, (log_prob, draw) of a ``density``, else (forward, inverse),
         which take rows of a context if ``conditional``. ``documented`` takes an object and returns
-        further arguments that its library documents. The adapter carries the description's text.
+        domains or an accuracy, as its library documents them; those of a caller go first. The
+        adapter carries the description's text.
         """
 
         def adapted(functions):
@@ -128,7 +129,7 @@ class ArrayLibrary:
                 made = functions(self.in_dtype(thing, dtype, train and not density))
                 arguments = (self.density if density else self.flow)(*made, context, padded, dtype)
                 arguments |= note_of_mode(thing, train and not density)
-                return {**arguments, **documented(thing)} if documented else arguments
+                return {**arguments, "own": documented(thing)} if documented else arguments
 
             made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
             made.library, made.functions = self, functions
@@ -140,11 +141,23 @@ class ArrayLibrary:
 
 
 def note_of_mode(thing: Any, train: bool) -> dict[str, str]:
-    """Return the ``note`` of a check if its copy of a module of torch leaves training mode."""
-    if train or getattr(thing, "training", False) is not True:
+    """Return the ``note`` of a check if it matters that a copy of a module leaves training mode."""
+    if train or getattr(thing, "training", False) is not True or not _has_two_modes(thing):
         return {}
     words = "checked in evaluation mode; the object itself is in training mode, where dropout and "
     return {"note": f"{words}batch statistics may make it another map"}
+
+
+def _has_two_modes(module):
+    """Check that the code of a module of torch, or of a part of it, reads its attribute training.
+
+    Dropout with probability zero does so, but is the same in both modes.
+    """
+    parts = [part for part in getattr(module, "modules", tuple)() if getattr(part, "p", 1)]
+    kinds = {kind for part in parts for kind in type(part).__mro__}
+    kinds = {kind for kind in kinds if kind.__module__ != "torch.nn.modules.module"}
+    codes = (getattr(part, "__code__", None) for kind in kinds for part in vars(kind).values())
+    return any(code is not None and "training" in code.co_names for code in codes)
 
 
 def _log_det(function, *given):

@@ -14,7 +14,7 @@ from nfref.runtime.annotations import Any, Array, Callable
 
 
 def domains_of(thing: Any) -> dict[str, Any]:
-    """Return the ``own_domains`` of a check: the bounds that torch's constraints name, if any."""
+    """Return the domains of a check: the bounds that torch's constraints name, if any."""
     found = {}
     for attribute, name in (("domain", "domain"), ("codomain", "codomain"), ("support", "domain")):
         try:
@@ -27,7 +27,7 @@ def domains_of(thing: Any) -> dict[str, Any]:
         ends = [np.asarray(end, np.float64).reshape(-1) for end in ends]
         if np.any(np.isfinite(np.concatenate(ends))):
             found[name] = tuple(end if len(end) > 1 else float(end[0]) for end in ends)
-    return {"own_domains": found}
+    return found
 
 
 def from_torch(

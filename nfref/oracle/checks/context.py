@@ -50,29 +50,37 @@ class Direction:
 
 
 def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row:
-    """Check that each feature moves something, and coordinates as ``moves`` (C, D) requires."""
+    """Check that each feature moves something, and coordinates as ``moves`` (C, D) requires.
+
+    A feature is set to its extremes in the context, because labels may have no values between or
+    beyond. It is moved elsewhere only if that changes too little.
+    """
     direction = Direction(measured)
     owner = np.arange(len(direction.points))
     width = direction.context.shape[1]
     still = direction(direction.context, owner)
     dim = measured.values.shape[1]
+    wanted = np.zeros((width, dim), dtype=bool) if moves is None else np.asarray(moves, dtype=bool)
     moved = np.zeros((width, still.shape[1]), dtype=bool)
-    for feature in range(width):
-        for step in (0.5, -1.5):
-            context = direction.context.copy()
-            context[:, feature] += step * (1 + np.abs(context[:, feature]))
-            change = np.abs(direction(context, owner) - still)
-            size = 64 * np.finfo(measured.dtype).eps * (1 + np.abs(still))
-            moved[feature] |= np.any((change > size) | np.isnan(change), axis=0)
+    for feature, given in enumerate(direction.context.T):
+        every, size = measured.subject.context[:, feature], 1 + np.abs(given)
+        for values in ((np.min(every), np.max(every)), (given + 0.5 * size, given - 1.5 * size)):
+            for value in values:
+                context = direction.context.copy()
+                context[:, feature] = value
+                change = np.abs(direction(context, owner) - still)
+                allowed = 64 * np.finfo(measured.dtype).eps * (1 + np.abs(still))
+                moved[feature] |= np.any((change > allowed) | np.isnan(change), axis=0)
+            if np.any(moved[feature]) and np.all(moved[feature, :dim] >= wanted[feature]):
+                break
     if moves is None and not np.any(moved):
         # A flow whose last layer is still zero does the same.
         why = "no feature of the context changes the answer: the flow ignores it, or is still the "
         return inconclusive(name, f"{why}identity that it starts as")
-    why = f"{width} features, two steps each, at {len(owner)} points"
+    why = f"{width} features, four values of each, at {len(owner)} points"
     feature_of = f"{measured.subject.name}: feature {{}} of the context "
     for unread in np.flatnonzero(~np.any(moved, axis=1)):
         return failed(name, why, f"{feature_of.format(unread)}changes nothing")
-    wanted = np.zeros_like(moved[:, :dim]) if moves is None else np.asarray(moves, dtype=bool)
     for feature, column in np.argwhere(wanted & ~moved[:, :dim]):
         where = f"{feature_of.format(feature)}does not change column {column}"
         return failed(name, why, where)

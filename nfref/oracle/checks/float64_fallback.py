@@ -17,15 +17,15 @@ ROUNDING = 0.1  # nats, the largest difference of float32 with which the twin ma
 def of_flows(check: Callable[..., Any]) -> Any:
     """Let ``check_flow`` refuse a density, and ask a twin.
 
-    ``own_domains`` holds the domain and the codomain that the flow itself names; the caller's go
-    first. A ``note`` is a line for the report. A ``twin`` is the same flow in float64, as
+    ``own`` holds the domains and the accuracy that the flow itself names; the caller's go first. A
+    ``note`` is a line for the report. A ``twin`` is the same flow in float64, as
     ``{"forward": ..., "inverse": ...}``. It decides the properties that cannot be judged in
     float32, if float32 stays close to it.
     """
 
     @functools.wraps(check)
-    def ask(*functions, twin=None, note="", own_domains=None, **given):
-        given = _with_domains(given, own_domains)
+    def ask(*functions, twin=None, note="", own=None, **given):
+        given = _with_own(given, own)
         if "log_prob" in given:
             words = "this is a density; expected check_density(**arguments), got check_flow"
             raise TypeError(f"log_prob: {words}")
@@ -52,8 +52,8 @@ def of_densities(check: Callable[..., Any]) -> Any:
     """Let ``check_density`` refuse a flow, and put a ``note`` into its report."""
 
     @functools.wraps(check)
-    def ask(*functions, note="", own_domains=None, **given):
-        given = _with_domains(given, own_domains)
+    def ask(*functions, note="", own=None, **given):
+        given = _with_own(given, own)
         given.pop("twin", None)
         wrong = sorted({"forward", "inverse"} & set(given))
         if wrong:
@@ -69,9 +69,10 @@ def of_densities(check: Callable[..., Any]) -> Any:
     return ask
 
 
-def _with_domains(given, own):
-    """Return the arguments with the subject's own domains where the caller gives none."""
-    return {**given, **{k: ends for k, ends in (own or {}).items() if given.get(k) is None}}
+def _with_own(given, own):
+    """Return the arguments with those that the subject itself names where the caller gives none."""
+    missing = {name: own[name] for name in own or {} if given.get(name) is None}
+    return {**given, **missing}
 
 
 def _is_pair(gradient):

@@ -14,7 +14,16 @@ from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale
-from nfref.oracle.report import PASS, Row, failed, inconclusive, not_applicable, show, verdict
+from nfref.oracle.report import (
+    INCONCLUSIVE,
+    PASS,
+    Row,
+    failed,
+    inconclusive,
+    not_applicable,
+    show,
+    verdict,
+)
 from nfref.runtime.annotations import Any, Sequence
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
@@ -62,7 +71,11 @@ def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
     numeric, error = derivatives.jacobian[:, -1], derivatives.error[:, -1]
     rounding = np.abs(derivatives.value[:, -1:])
     given = direction.rows, "by the context, "
-    return _compared(name, measured, found[1], numeric, error, rounding, True, True, *given)
+    row = _compared(name, measured, found[1], numeric, error, rounding, True, True, *given)
+    labels = np.all(direction.context == np.round(direction.context)) and not np.any(found[1])
+    if row.verdict == INCONCLUSIVE and labels:
+        return not_applicable(name, "the context holds labels: the answers jump between them")
+    return row
 
 
 def _missing(measured, gradient):

@@ -43,7 +43,7 @@ EXCESS = attrgetter("excess")
 def follows(name: str, whole: Whole) -> Row:
     """Check that samples follow the density up to a constant, which is another property."""
     if not len(whole.samples) + len(whole.left_out):
-        return inconclusive(name, "no sample function")
+        return inconclusive(name, "no sample function, or too few samples in its time")
     x = whole.samples[:DRAWS]
     at_x = checked(whole.log_density(x), x)
     row = _nowhere(name, whole, x[at_x == -np.inf])

@@ -12,6 +12,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator
 
 SAMPLES, SECONDS = 20000, 4.0  # samples of one call, and about the time that they may take
 FIRST = 16  # samples that show how long one takes
+UNSURE = 0.1  # share of the time of a call by which that of two calls may differ by chance
 CALLS, EACH, OF_CALLS = 40, 50, 1.0  # calls that are compared, samples of each, most seconds
 COLUMNS = 100  # most columns of which samples at any distance are compared
 
@@ -19,19 +20,29 @@ COLUMNS = 100  # most columns of which samples at any distance are compared
 def affordable(draw: Callable[[int], Any]) -> int:
     """Return how many samples a function of their number gives in SECONDS, SAMPLES at most.
 
-    A first call may compile, so the faster one of two counts. A call may cost as much for many
-    samples as for few, so more are tried as long as they promise to be cheap.
+    A call may cost nearly as much for few samples as for many, so what a further sample costs is
+    measured between calls of growing size, as long as the next one promises to be cheap.
     """
-    count, each = FIRST, 0.0
-    while not each or 8 * count < SAMPLES and 8 * count * each < SECONDS / 2:
-        count *= 8 if each else 1
-        seconds = []
-        for _ in range(2):
-            timer = Timer()
-            draw(count)
-            seconds.append(timer())
-        each = max(min(seconds), 1e-9) / count
-    return int(np.clip(SECONDS / each, FIRST, SAMPLES))
+    count, spent = FIRST, _quicker(draw, FIRST)
+    each = spent / count
+    for factor in (2, 8, 8, 8):
+        more = factor * count
+        if spent + each * (more - count) > SECONDS / 2:
+            break
+        before, spent = spent, _quicker(draw, more)
+        each = max(spent - before, UNSURE * spent) / (more - count)
+        count = more
+    return int(np.clip(count + (SECONDS - spent) / each, FIRST, SAMPLES))
+
+
+def _quicker(draw, count):
+    """Return the seconds of the faster one of two calls, since the first may compile."""
+    seconds = []
+    for _ in range(2):
+        timer = Timer()
+        draw(count)
+        seconds.append(timer())
+    return max(min(seconds), 1e-9)
 
 
 class Sampler:

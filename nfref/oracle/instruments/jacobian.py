@@ -14,9 +14,9 @@ effect of rounding. If one does not, the step is longer than the features of f (
 kink, chaos), and agreement among larger steps counts for nothing. Of the run below, the R whose
 neighbours disagree with it least is taken, and the disagreement joins its error estimate.
 
-A kink exactly at p would fool even that: all d(h) agree on the mean of two slopes. The one-sided
-slopes differ there by an amount that does not shrink with h, and that amount joins the error
-estimate.
+A kink at p would fool even that: all d(h) agree on the mean of two slopes. So does a kink so near
+that only rounding shows at the shorter steps. The one-sided slopes differ there by an amount that
+does not shrink with h, and that amount joins the error estimate.
 
 nfref's own tests have a second, simpler engine (``tests/finite_differences/numerics.py``). It is
 kept apart so that no fault of this one can hide in both.
@@ -108,7 +108,7 @@ def _by_coordinates(function, points, scale, j, steps, accuracy):
         here = points.astype(np.float64)[:, j, None, None]
         right = (values[..., 0, :] - center[:, None, None, :]) / (at[..., 0][..., None] - here)
         left = (center[:, None, None, :] - values[..., 1, :]) / (here - at[..., 1][..., None])
-        bend = np.abs(right - left) / 2
+        bend = (right - left) / 2
         bent = (values[..., 0, :] + values[..., 1, :]) / 2 - center[:, None, None, :]
         noise = _noise(slope, width, bent)
         # A few differences may agree by chance at a single point, not at half of all points.
@@ -142,8 +142,8 @@ def _noise(slope, width, bent):
 def _choose(slope, bend, rounding, steps):
     """Return the best Richardson value along the axis of steps, and its error estimate.
 
-    The arguments are (P, D, steps, K): central slopes, bends, and the effect of rounding on a
-    slope. ``steps`` is (S,).
+    The arguments are (P, D, steps, K): central slopes, half the differences of one-sided slopes,
+    and the effect of rounding on a slope. ``steps`` is (S,).
     """
     weight = ((steps[:-1] / steps[1:]) ** 2)[:, None]
     richardson = (weight * slope[:, :, 1:] - slope[:, :, :-1]) / (weight - 1)
@@ -166,9 +166,14 @@ def _choose(slope, bend, rounding, steps):
     best = np.argmin(error, axis=2)[:, :, None]
     estimate = np.take_along_axis(richardson, best, axis=2)[:, :, 0]
     error = np.take_along_axis(error, best, axis=2)[:, :, 0]
-    # One-sided slopes approach each other in proportion to h where f is smooth.
-    near, far = (np.take_along_axis(bend, best + k, axis=2)[:, :, 0] for k in (2, 1))
-    error = np.where(near > 0.6 * far, error + near, error)
+    # One-sided slopes approach each other in proportion to h where f is smooth. Beside a kink they
+    # stay apart by a fixed amount, which a curved f hides at a long step: so it is extrapolated.
+    parts = (bend, best + 2), (bend, best + 1), (rounding, best + 2)
+    near, far, noise = (np.take_along_axis(part, k, axis=2)[:, :, 0] for part, k in parts)
+    ratio = (steps[best + 1] / steps[best + 2])[:, :, 0]
+    fixed, near, far = np.abs([(ratio * near - far) / (ratio - 1), near, far])
+    fixed = np.where(fixed > np.maximum(0.1 * near, 3 * noise), fixed, 0)
+    error = error + np.where(near > 0.6 * far, near, fixed)
     broken = ~np.isfinite(estimate)
     return np.where(broken, np.nan, estimate), np.where(broken, np.inf, error)
 
