@@ -60,8 +60,8 @@ class Need(NamedTuple):
 class Task(NamedTuple):
     """A kernel for arguments of some types.
 
-    It calls products: ``ensure_compiled`` takes these arguments. If there are none, it compiles in
-    a moment.
+    A layer calls products: ``ensure_compiled`` takes these arguments. A kernel without them
+    compiles in a moment.
     """
 
     kernel: Any
@@ -83,30 +83,32 @@ def tasks_of(need):
     """Yield the kernels that have to be compiled, in the order of need."""
     flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
     whole = np.empty(0, np.int64)
-    program = chain.Chain(whole, whole, np.empty(0))
+    program = chain.Chain(whole, whole, np.empty(0), whole)
     rows, values = chain.Inputs(table, table), chain.Values(table, flat)
     called = np.dtype(need.dtype), need.gradient
 
-    def task(kernel, *arguments, products=called):
-        return Task(kernel, tuple(map(numba.typeof, arguments)), products)
+    def task(kernel, *arguments):
+        return Task(kernel, tuple(map(numba.typeof, arguments)))
 
+    for kernel, types in chain.layers_for(need.optional, need.dtype)[: 1 + need.gradient]:
+        yield Task(kernel, types, called)
     loss, work = chain.NormalLoss(flat, flat), chain.Work(blocks, *[flat] * 3)
     if need.in_one_call:
         doubles = np.empty(0)
         schedule = Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles)
         found = Found(whole, table, doubles, doubles, doubles, whole)
         state = flat, schedule, table, found, 0
-        yield task(make_steps, program, rows, values, loss, *state, work, need.optional)
+        yield task(make_steps, program, rows, values, loss, *state, work)
     elif need.gradient:
         given, gradients = (program, flat, rows, values, loss), chain.Gradients(table, table, flat)
-        yield task(chain.vjp, *given, gradients, work, 0, 0, need.optional)
+        yield task(chain.vjp, *given, gradients, work, 0, 0)
     if need.value:
-        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0, need.optional)
+        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0)
     for kernel, signature in products_for(*called):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
-        yield task(chain.add_partial_sums, table, flat, 0, 0, products=())
-        yield task(_adam_update, *[flat] * 5, 0, 0, products=())
+        yield task(chain.add_partial_sums, table, flat, 0, 0)
+        yield task(_adam_update, *[flat] * 5, 0, 0)
 
 
 def compile_each(tasks):

@@ -27,7 +27,7 @@ from nfref.tables.fitting.plan import Plan
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
 NOTHING = (None,) * len(chain.OPTIONAL)
-PRODUCTS = [product, column, outer_product]
+PRODUCTS, LAYERS = [product, column, outer_product], [chain.layer, chain.layer_vjp]
 NEED = background_compilation.Need(NOTHING, "float32", True, True)
 
 
@@ -87,9 +87,9 @@ def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
         )
     )
     assert [task.kernel for task in tasks] == (
-        [fused_steps.make_steps, chain.evaluate, *PRODUCTS]
+        [*LAYERS, fused_steps.make_steps, chain.evaluate, *PRODUCTS]
         if in_one_call
-        else [chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
+        else [*LAYERS, chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
     )
     assert all(task.types in task.kernel.overloads for task in tasks)
 
@@ -98,7 +98,7 @@ def test_values_alone_need_no_gradient():
     kernels = [
         task.kernel for task in background_compilation.tasks_of(NEED._replace(gradient=False))
     ]
-    assert kernels == [chain.evaluate, product, column]
+    assert kernels == [chain.layer, chain.evaluate, product, column]
 
 
 def test_a_search_asks_for_training_and_then_for_scores(asked):
@@ -146,7 +146,7 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     elif why == "no folder":
         monkeypatch.setattr(cache, "folder", lambda: None)
     elif why == "one kernel is missing":
-        wanted = [asked_of(flow, value=False)]
+        wanted = [(*asked_of(flow)[:4], 0)]  # no training, so that one layer is all
     elif why == "known already":
         background_compilation.start(wanted)
         assert len(asked) == 1
@@ -171,10 +171,10 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     assert asked == []
 
 
-def asked_of(flow, value=True):
+def asked_of(flow):
     density = nfref.Density(flow)
     params = trees.cast(density.init(np.random.default_rng(0)), np.float32)
-    return density, *trees.flatten(params), value, 200
+    return density, *trees.flatten(params), True, 200
 
 
 def plus_one(x):

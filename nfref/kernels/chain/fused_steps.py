@@ -32,7 +32,7 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
-from nfref.kernels.simd.matmul import ROWS, ensure_compiled
+from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import share
 from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime.annotations import Any
@@ -226,7 +226,7 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
 def _run(now, inputs, loss, schedule, values):
     """Run the kernel on all threads; return its results."""
     program, state, mask = now.program, now.state, now.layout.mask
-    ensure_compiled(state.dtype)
+    program.ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
     sums = int(np.max(schedule.groups[:, 1]))
     if count:
@@ -241,7 +241,7 @@ def _run(now, inputs, loss, schedule, values):
 
     def task(k):
         work, given = work_of(program, inputs), (program.chain, inputs, values, loss, mask)
-        make_steps(*given, schedule, state, found, tasks, work, program.optional)
+        make_steps(*given, schedule, state, found, tasks, work)
         program.workspace.give_back(*work)
 
     share(task, min(threads(), tasks), threads())
@@ -250,7 +250,7 @@ def _run(now, inputs, loss, schedule, values):
 
 
 @kernel
-def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, work, optional):
+def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, work):
     """Do a thread's share of the steps; each consists of ``tasks`` tasks in each of three parts.
 
     If values are asked for, compute instead the values of rows with averaged parameters: to compile
@@ -264,7 +264,7 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, w
         task = take_task(found.counts)
         while task < tasks:
             some = task * group, (task + 1) * group
-            evaluate_blocks(chain, state[3], rows, values, work.blocks, work.tape, *some, optional)
+            evaluate_blocks(chain, state[3], rows, values, work.blocks, work.tape, *some)
             task = take_task(found.counts)
         return
     ends, counts, sums = schedule.ends, found.counts, found.sums
@@ -284,7 +284,7 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, w
         if stage == 0 and task < number:
             gradients = Gradients(values.value, values.value, sums[task])
             given = chain, state[0], batch, values, part_of_loss, gradients, work
-            blocks_vjp(*given, task * group, (task + 1) * group, optional)
+            blocks_vjp(*given, task * group, (task + 1) * group)
         elif stage > 0:
             for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
                 first, last = piece * PIECE, min((piece + 1) * PIECE, size)
