@@ -98,11 +98,11 @@ def tasks_of(need):
         schedule = Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles)
         found = Found(whole, table, doubles, doubles, doubles, whole)
         state = flat, schedule, table, found, 0
-        yield task(make_steps, program, rows, values, loss, *state, work)
+        yield task(make_steps, program, rows, loss, *state, work)
     elif need.gradient:
         given, gradients = (program, flat, rows, values, loss), chain.Gradients(table, table, flat)
         yield task(chain.vjp, *given, gradients, work, 0, 0)
-    if need.value:
+    if need.value or need.in_one_call:
         yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0)
     for kernel, signature in products_for(*called):
         yield Task(kernel, signature.args)

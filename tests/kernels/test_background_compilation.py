@@ -62,7 +62,7 @@ class FakeProcess:
 @pytest.mark.parametrize("in_one_call", [True, False])
 def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
     """Fitted once, so that the kernels have run in this process, on three partial sums; and scored
-    afterwards, which steps in one call do with a kernel of their own on the way."""
+    afterwards."""
     density = nfref.Density(nfref.ElementwiseAffine(3))
     if not in_one_call:
         density = nfref.Density(nfref.Chain([density.flow, nfref.LULinear(3)]))

@@ -280,6 +280,7 @@ def block_of(rows, numbers):
     return Block(numbers[:dim], numbers[dim:-1], numbers[-1])
 
 
+@kernel
 def evaluate(chain, theta, rows, values, blocks, tape, first, last):
     """Run blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
@@ -304,9 +305,6 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last):
             values.log_det[start + r] = block.log_det[r]
         zeros += times_zero(block, there)
     return zeros
-
-
-evaluate_blocks, evaluate = body(evaluate), kernel(evaluate)  # for kernels, and for Python
 
 
 @reduction
@@ -354,7 +352,7 @@ def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last):
         scatter_block(g.context, gradients.context, start)
 
 
-blocks_vjp, vjp = body(vjp), kernel(vjp)
+blocks_vjp, vjp = body(vjp), kernel(vjp)  # for kernels, and for Python
 
 
 @body

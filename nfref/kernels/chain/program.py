@@ -11,13 +11,7 @@ from contextlib import nullcontext, suppress
 import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
-from nfref.kernels.chain.interpreter import (
-    BATCH_NORM,
-    HEADER,
-    OPTIONAL,
-    Chain,
-    ensure_layers,
-)
+from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain, ensure_layers
 from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
@@ -97,7 +91,10 @@ class Program:
             for name in ("tape", "scratch")
         )
         self.chain = Chain(
-            np.array(code, np.int64), np.array(begin, np.int64), np.array(reals, np.float64), np.zeros(4, np.int64)
+            np.array(code, np.int64),
+            np.array(begin, np.int64),
+            np.array(reals, np.float64),
+            np.zeros(4, np.int64),
         )
         self.optional = optional_parts(
             {name for instruction in instructions for name in instruction.needs}
