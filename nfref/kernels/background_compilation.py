@@ -42,17 +42,16 @@ from nfref.runtime.backends import processors
 
 
 class Need(NamedTuple):
-    """The kernels that a chain will need.
+    """The kernels of a chain that will be evaluated.
 
     optional : the optional parts of the kernels that it needs, in the form of their argument
     dtype : name of the dtype
-    value, gradient : True if it will be evaluated, and if it will be trained
+    gradient : True if it will be trained, too
     in_one_call : True if many steps of the training are one call
     """
 
     optional: tuple
     dtype: str
-    value: bool
     gradient: bool
     in_one_call: bool = False
 
@@ -102,8 +101,7 @@ def tasks_of(need):
     elif need.gradient:
         given, gradients = (program, flat, rows, values, loss), chain.Gradients(table, table, flat)
         yield task(chain.vjp, *given, gradients, work, 0, 0)
-    if need.value or need.in_one_call:
-        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0)
+    yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0)
     for kernel, signature in products_for(*called):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
@@ -132,9 +130,8 @@ def start(wanted):
 
     Parameters
     ----------
-    wanted : list of (density, vector, unflatten, value, rows of a step)
-        In the order of need: parameters, whether they will be evaluated, and 0 where they will not
-        be trained.
+    wanted : list of (density, vector, unflatten, rows of a step)
+        In the order of need: parameters, and 0 where they will not be trained.
     """
     if not can_start_workers():
         return False
@@ -142,11 +139,10 @@ def start(wanted):
         Need(
             piece.optional,
             vector.dtype.name,
-            value,
             step > 0,
             step > 0 and threads_of_steps(density, vector, unflatten, step) > 0,
         )
-        for density, vector, unflatten, value, step in wanted
+        for density, vector, unflatten, step in wanted
         for piece in programs(density.flow, -1)
         if isinstance(piece, Program)
     ]

@@ -41,9 +41,8 @@ from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_to_latent_vjp
-from nfref.kernels.jit import address, body, call_at, compiles, kernel, reduction
-from nfref.kernels.numba_internals import config
-from nfref.kernels.simd.matmul import COLUMNS, ROWS, ensure_compiled
+from nfref.kernels.jit import body, call_at, compiles, kernel, reduction
+from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
 (
     ELEMENTWISE,
@@ -237,16 +236,6 @@ def layers_for(optional, dtype):
         (function, tuple(map(numba.typeof, (*given, *more, *optional))))
         for function, more in ((layer, (block,)), (layer_vjp, (cotangents, flat)))
     ]
-
-
-def ensure_layers(chain, optional, dtype, gradient):
-    """Compile the layers of a chain and the products that they call, or read them from disk."""
-    ensure_compiled(dtype, gradient)
-    at = dtype.itemsize // 8
-    if config.DISABLE_JIT:
-        return
-    for k, (function, types) in enumerate(layers_for(optional, dtype)[: 1 + gradient]):
-        chain.addresses[at + 2 * k] = address(function, types, "llvm_func_name")
 
 
 # Blocks --------------------------------------------------------------------------------------

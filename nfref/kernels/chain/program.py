@@ -11,8 +11,10 @@ from contextlib import nullcontext, suppress
 import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
-from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain, ensure_layers
-from nfref.kernels.simd.matmul import ROWS
+from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain, layers_for
+from nfref.kernels.jit import address
+from nfref.kernels.numba_internals import config
+from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime.backends import threads
@@ -114,9 +116,13 @@ class Program:
 
     def ensure_compiled(self, dtype, gradient=True):
         """Compile what kernels call for this program, or read it from the cache on disk."""
-        if (dtype, gradient) not in self.compiled:
-            ensure_layers(self.chain, self.optional, dtype, gradient)
-            self.compiled.add((dtype, gradient))
+        if (dtype, gradient) in self.compiled or config.DISABLE_JIT:
+            return
+        ensure_compiled(dtype, gradient)
+        for k, (layer, types) in enumerate(layers_for(self.optional, dtype)[: 1 + gradient]):
+            at = 2 * k + dtype.itemsize // 8
+            self.chain.addresses[at] = address(layer, types, "llvm_func_name")
+        self.compiled.add((dtype, gradient))
 
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if its instructions do nothing else."""
