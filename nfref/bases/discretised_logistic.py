@@ -13,7 +13,7 @@ from nfref.runtime.checks import check_count, check_whole
 
 
 def logistic_log_mass(n: Array, location: Array, log_scale: Array) -> Array:
-    """Return log (F(n + 1/2) - F(n - 1/2)), F the logistic law; elementwise.
+    """Return log (F(n + 1/2) - F(n - 1/2)), F the logistic distribution function; elementwise.
 
     With a and b the two arguments of s, F(n + 1/2) = s(a), the mass is s(a) s(-b) (1 - e^(b - a)),
     in which nothing cancels: a - b = exp(-log_scale).

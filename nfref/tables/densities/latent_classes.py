@@ -10,7 +10,8 @@ a Student t of the class, whose mass within half of each whole number is its pro
 of rows for each number seen decides the weights of the two. So the probabilities of all whole
 numbers sum to one, and none is zero.
 
-Given columns G, which may be real, tell about the class, and the class about the others:
+Given columns G, which may be real, say how likely each class is, and the class how likely the other
+columns are:
 
     P(d | g) = sum_r pi_r P_r(g) prod_j P_jr(d_j) / sum_r pi_r P_r(g).
 

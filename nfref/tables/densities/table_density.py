@@ -8,7 +8,8 @@ of a density in the units of the data; otherwise of a probability times a densit
 atom counts as discrete (:mod:`nfref.tables.schema.atoms`).
 
 If some columns are *given*, it is the density of the others given these. Given columns are context
-of the pool and tell about the classes of discrete columns; they have no probability of their own.
+of the pool, and the classes of discrete columns depend on them. They have no probability of their
+own.
 
 The sum of some columns may have a limit (:mod:`nfref.tables.densities.limited_sum`).
 """

@@ -63,7 +63,7 @@ class Predictions(EstimatorRows):
         if column.kind != "category":
             raise ValueError(
                 f"column: expected a category, got {column.name!r}, which holds "
-                "numbers (predict_quantiles tells their law)"
+                "numbers (predict_quantiles gives their quantiles)"
             )
         return quantiles.label_probabilities(self.density_, table, column.name)
 

@@ -6,7 +6,8 @@ and conditionals have closed forms (:mod:`nfref.tables.queries.marginals`),
     p(x_O) = int p(x_O, x_M) dx_M = q(x_O) E[p(x) / q(x)],    x_M ~ q(x_M | x_O)
 
 so S samples with weights w_s = q(x_O) p(x_s) / q(x_s) give p(x_O) as their mean, with standard
-error sd(w) / sqrt(S), and p(x_M | x_O) as their law under these weights. Labels are part of it:
+error sd(w) / sqrt(S), and p(x_M | x_O) as their distribution under these weights. Labels are part
+of it:
 
     q(d, u) = P(d) q(u | d)
 

@@ -54,7 +54,7 @@ def batches(
     Raises
     ------
     TableError
-        As :func:`nfref.tables.reading.read_table`, when a batch with a fault is asked for.
+        As :func:`nfref.tables.reading.read_table`, when you reach a batch with a fault.
 
     Examples
     --------
