@@ -33,6 +33,8 @@ from nfref.tables.densities.wide import REACH, Wide
 
 PACKAGE = "pyvinecopulib"
 MOST_COLUMNS = 12  # a pair takes milliseconds, and 15 kB of a file
+# Seconds until the package is imported, and of a pair for each row, about (Zen 5).
+IMPORT_SECONDS, PAIR_SECONDS = 2.0, 1e-5
 MOST_ROWS = 5000  # most rows, copies counted: a vine is for few
 FAMILIES = ("indep", "gaussian", "clayton", "gumbel", "frank", "tll")
 WIDE_PART = 0.01  # weight of the wide density beside it: kernels end where no rows are
@@ -42,6 +44,11 @@ EDGE = 1e-10  # copulas are evaluated no closer to the ends of [0, 1]
 def is_installed() -> bool:
     """Return whether the package that vines need is installed."""
     return importlib.util.find_spec(PACKAGE) is not None
+
+
+def fit_seconds(rows: int, dim: int) -> float:
+    """Estimate the seconds that a fit takes."""
+    return PAIR_SECONDS * min(rows, MOST_ROWS) * dim * (dim - 1) / 2
 
 
 @dataclass(frozen=True)

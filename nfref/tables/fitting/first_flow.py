@@ -26,23 +26,22 @@ ROWS_TO_COMPILE_FOR = 20_000  # beyond, a few seconds sooner make no difference
 BATCHES = 64, 128
 
 
-def density_of_size(
+def flow_of_size(
     kind: FlowKind, rows: int, dim: int, context_dim: int, rng: Generator
-) -> Density:
-    """Return the density of a kind of flow, in a size that suits the number of rows."""
+) -> tuple[Density, Any]:
+    """Return the density of a kind of flow and its first parameters, for that many rows."""
     try:
         density = Density(kind.made(rows, dim, context_dim, rng))
-        density.init(np.random.default_rng(0))  # a stack makes its layers only when asked
-        return density
+        return density, density.init(rng)
     except (TypeError, ValueError) as error:
         raise ValueError(f"flow {kind.name}: {error}") from None
 
 
-def density_for(kind: FlowKind, training: UnitRows, rng: Generator) -> Density:
-    """Return the density of a kind of flow that is trained on these rows."""
+def first_flow(kind: FlowKind, training: UnitRows, rng: Generator) -> tuple[Density, Any]:
+    """Return the density of a kind of flow and its first parameters, for these rows."""
     context_dim = 0 if training.context is None else training.context.shape[1]
     kind = kind.reaching(training.u)
-    return density_of_size(kind, len(training), training.u.shape[1], context_dim, rng)
+    return flow_of_size(kind, len(training), training.u.shape[1], context_dim, rng)
 
 
 def batch_size_for(kind: FlowKind, rows: int) -> int:
@@ -76,8 +75,8 @@ class FirstParameters:
     @classmethod
     def of(cls, kind: FlowKind, training: UnitRows, plan: Plan) -> "FirstParameters":
         """Return the first parameters of a kind of flow; the generator is not that of a fit."""
-        density, count = density_for(kind, training, np.random.default_rng(0)), len(training)
-        params = density.init(np.random.default_rng(0))
+        density, params = first_flow(kind, training, np.random.default_rng(0))
+        count = len(training)
         batch = plan.batch_size or batch_size_for(kind, count)
         step = math.ceil(count / math.ceil(count / batch))
         vector, unflatten = trees.flatten(trees.cast(params, np.dtype(plan.dtype or "float32")))
@@ -148,9 +147,8 @@ def parameters_of_a_flow(
         )
     if not (plan.kinds and dim):
         return 0
-    rng = np.random.default_rng(0)
-    density = density_of_size(plan.kinds[0], rows, dim, context_dim, rng)
-    return trees.count(density.init(rng)) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)
+    params = flow_of_size(plan.kinds[0], rows, dim, context_dim, np.random.default_rng(0))[1]
+    return trees.count(params) * (int(np.max(fold_numbers(rows, 0.1, plan))) + 1)
 
 
 def _dims_of_flows(columns, given):

@@ -261,10 +261,10 @@ class _Discrete(NamedTuple):
 
 
 def _fit_discrete(rows, folds, validation, seed, rng, plan):
-    """Fit the discrete columns that are not given, in at most half of the time budget."""
+    """Fit the discrete columns that are not given."""
 
     def enough():
-        return plan.has_spent(0.5)
+        return plan.is_over("discrete")
 
     counts = rows.counts
     held_out = np.where(folds >= 0, counts, 0)

@@ -20,7 +20,7 @@ from nfref.runtime.annotations import Any, Callable, Generator
 from nfref.runtime.checks import plural
 from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.fitting.effort import training_seconds
-from nfref.tables.fitting.first_flow import batch_size_for, density_for
+from nfref.tables.fitting.first_flow import batch_size_for, first_flow
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import DoneFlow, Plan
@@ -71,6 +71,8 @@ class _Training:
     Attributes
     ----------
     density : Density
+    start : nested dicts and lists of arrays
+        Its first parameters.
     batch_size : int
     rates : pair of float
         The learning rates of both parts.
@@ -90,7 +92,7 @@ class _Training:
         self.kind, self.fold, self.rng, self.plan = kind, fold, rng, plan
         self.callback, self.state, self.last = callback, resume, None
         self.ends: list[float] = []
-        self.density = density_for(kind, fold.training, rng)
+        self.density, self.start = first_flow(kind, fold.training, rng)
         self.batch_size = plan.batch_size or batch_size_for(kind, len(fold.training))
         in_bag = fold.of > 1 and kind.objective is None
         rows = len(fold.training), len(fold.training) + len(fold.held_out)
@@ -104,13 +106,12 @@ class _Training:
         plan, rows, held_out = self.plan, self.fold.training, self.fold.held_out
         steps = math.ceil(len(rows) / self.batch_size)
         patience = max(LEAST_PATIENCE, math.ceil(self.kind.patience * math.sqrt(len(rows)) / steps))
-        start = self.density.init(self.rng)
         # An epoch in every fold has to pay, like a candidate; the second part repeats it.
-        epoch = self.fold.of * training_seconds(len(rows), trees.count(start), epochs=2)
+        epoch = self.fold.of * training_seconds(len(rows), trees.count(self.start), epochs=2)
         total = rows.total + held_out.total
         price = plan.limits.price_for(total) * epoch / total
         return self._fit(
-            start,
+            self.start,
             rows,
             **self._held_out(),
             epochs=plan.epochs,
@@ -233,8 +234,8 @@ def fitted_flows(
     kind: FlowKind, training: UnitRows, rng: Generator, done: DoneFlow
 ) -> tuple[FittedFlow, FittedFlow]:
     """Return the flow as held-out rows scored it, and as it was in the end."""
-    density = density_for(kind, training, rng)
-    start, unflatten = trees.flatten(trees.cast(density.init(rng), done.vector.dtype))
+    density, params = first_flow(kind, training, rng)
+    start, unflatten = trees.flatten(trees.cast(params, done.vector.dtype))
     if start.shape != done.vector.shape:
         raise ValueError(
             f"resume: expected a flow of {start.size} parameters, got {done.vector.size}"

@@ -34,7 +34,6 @@ from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped
 MOST_ROUNDS = 10  # of each kind
 LEFT = 1e-3  # of the error of the start, after the rounds of a kind
 ROWS_OF_A_ROUND = 5000  # most rows of a round
-SHARE_OF_BUDGET = 0.3  # share of the time budget after which no new round begins
 
 
 def fit_incomplete_table(fit: TableFit) -> Fitted:
@@ -83,7 +82,7 @@ def _fill(fit, rng):
                 simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
                 own = replace(fit, table=filled, plan=simple, progress=None, limit=None)
                 found = fit_table(own.at(few))
-                last = k == len(kinds) or plan.has_spent(SHARE_OF_BUDGET)
+                last = k == len(kinds) or plan.is_over("gaps")
                 rows = slice(None) if last else few
                 drawn = impute(found.density, fit.at(rows).table, rng)
                 for values, new in zip(filled, drawn):

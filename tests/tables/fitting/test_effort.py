@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.tables.fitting import flow_search
+from nfref.tables.fitting import candidates, flow_search
 from nfref.tables.fitting.effort import EFFORTS, Effort
 from nfref.tables.fitting.plan import Plan
 from tests.tables.fitting.test_folds import fitted, rows
@@ -96,6 +96,22 @@ def test_a_time_budget_changes_nothing_if_the_default_fit_ends_in_time():
         assert default.folds_for(count, 1.01 * whole) == default.folds_for(count)
         assert not default.is_short(count, 1.01 * whole)
         assert default.is_short(count, 0.99 * whole)
+
+
+def test_a_stage_is_over_before_what_would_end_after_its_share():
+    plan = Plan(time_budget=100.0).begun()
+    assert not plan.is_over("simple") and not plan.is_over("simple", 40.0)
+    assert plan.is_over("simple", 60.0) and plan.is_over("gaps", 30.0)
+    assert not Plan().begun().is_over("simple", 1e9)
+
+
+@pytest.mark.parametrize("budget, tried", [(2.0, False), (60.0, True), (None, True)])
+def test_a_budget_that_the_import_of_vines_would_use_up_leaves_them_out(monkeypatch, budget, tried):
+    asked = []
+    monkeypatch.setattr(candidates, "is_installed", lambda: True)
+    monkeypatch.setattr(candidates, "_fit_vine", asked.append)
+    fitted(rows(80), Plan(epochs=2, members=1, time_budget=budget))
+    assert bool(asked) == tried
 
 
 def test_a_short_time_budget_has_the_cheapest_flow_first():
