@@ -42,17 +42,16 @@ from nfref.runtime.backends import processors
 
 
 class Need(NamedTuple):
-    """The kernels that a chain will need.
+    """The kernels of a chain that will be evaluated.
 
     optional : the optional parts of the kernels that it needs, in the form of their argument
     dtype : name of the dtype
-    value, gradient : True if it will be evaluated, and if it will be trained
+    gradient : True if it will be trained, too
     in_one_call : True if many steps of the training are one call
     """
 
     optional: tuple
     dtype: str
-    value: bool
     gradient: bool
     in_one_call: bool = False
 
@@ -60,8 +59,8 @@ class Need(NamedTuple):
 class Task(NamedTuple):
     """A kernel for arguments of some types.
 
-    It calls products: ``ensure_compiled`` takes these arguments. If there are none, it compiles in
-    a moment.
+    A layer calls products: ``ensure_compiled`` takes these arguments. A kernel without them
+    compiles in a moment.
     """
 
     kernel: Any
@@ -83,30 +82,31 @@ def tasks_of(need):
     """Yield the kernels that have to be compiled, in the order of need."""
     flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
     whole = np.empty(0, np.int64)
-    program = chain.Chain(whole, whole, np.empty(0))
+    program = chain.Chain(whole, whole, np.empty(0), whole)
     rows, values = chain.Inputs(table, table), chain.Values(table, flat)
     called = np.dtype(need.dtype), need.gradient
 
-    def task(kernel, *arguments, products=called):
-        return Task(kernel, tuple(map(numba.typeof, arguments)), products)
+    def task(kernel, *arguments):
+        return Task(kernel, tuple(map(numba.typeof, arguments)))
 
+    for kernel, types in chain.layers_for(need.optional, need.dtype)[: 1 + need.gradient]:
+        yield Task(kernel, types, called)
     loss, work = chain.NormalLoss(flat, flat), chain.Work(blocks, *[flat] * 3)
     if need.in_one_call:
         doubles = np.empty(0)
         schedule = Schedule(whole, np.empty((0, 0), np.int64), table, flat, doubles)
         found = Found(whole, table, doubles, doubles, doubles, whole)
         state = flat, schedule, table, found, 0
-        yield task(make_steps, program, rows, values, loss, *state, work, need.optional)
+        yield task(make_steps, program, rows, loss, *state, work)
     elif need.gradient:
         given, gradients = (program, flat, rows, values, loss), chain.Gradients(table, table, flat)
-        yield task(chain.vjp, *given, gradients, work, 0, 0, need.optional)
-    if need.value:
-        yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0, need.optional)
+        yield task(chain.vjp, *given, gradients, work, 0, 0)
+    yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0)
     for kernel, signature in products_for(*called):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
-        yield task(chain.add_partial_sums, table, flat, 0, 0, products=())
-        yield task(_adam_update, *[flat] * 5, 0, 0, products=())
+        yield task(chain.add_partial_sums, table, flat, 0, 0)
+        yield task(_adam_update, *[flat] * 5, 0, 0)
 
 
 def compile_each(tasks):
@@ -130,9 +130,8 @@ def start(wanted):
 
     Parameters
     ----------
-    wanted : list of (density, vector, unflatten, value, rows of a step)
-        In the order of need: parameters, whether they will be evaluated, and 0 where they will not
-        be trained.
+    wanted : list of (density, vector, unflatten, rows of a step)
+        In the order of need: parameters, and 0 where they will not be trained.
     """
     if not can_start_workers():
         return False
@@ -140,11 +139,10 @@ def start(wanted):
         Need(
             piece.optional,
             vector.dtype.name,
-            value,
             step > 0,
             step > 0 and threads_of_steps(density, vector, unflatten, step) > 0,
         )
-        for density, vector, unflatten, value, step in wanted
+        for density, vector, unflatten, step in wanted
         for piece in programs(density.flow, -1)
         if isinstance(piece, Program)
     ]

@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels import cache, numba_internals, registers
-from nfref.kernels.numba_internals import config, njit, overload
+from nfref.kernels.numba_internals import cgutils, config, intrinsic, njit, overload
 from nfref.runtime import abandonable
 from nfref.runtime.annotations import Any
 
@@ -130,11 +130,27 @@ def _kernel(function):
     return compiled
 
 
-def address(compiled, signature):
-    """Return the address of a kernel as a C function of these argument types."""
+@intrinsic
+def call_at(typing, at, arguments, more):
+    """Call the kernel at an address with arguments and more, as Numba calls; it returns nothing."""
+    kinds = (*arguments.types, *more.types)
+
+    def generate(context, builder, signature, values):
+        at, *packed = values
+        given = [value for one in packed for value in cgutils.unpack_tuple(builder, one)]
+        convention = context.call_conv
+        function = convention.get_function_type(types.none, kinds).as_pointer()
+        convention.call_function(builder, builder.inttoptr(at, function), types.none, kinds, given)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments, more), generate
+
+
+def address(compiled, signature, name="llvm_cfunc_wrapper_name"):
+    """Return the address of a kernel for these argument types: as a C function, or by its name."""
     compiled.compile(signature)
     result = compiled.overloads[signature]
-    return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+    return result.library.get_pointer_to_function(getattr(result.fndesc, name))
 
 
 # Trials of undocumented parts -----------------------------------------------------------------

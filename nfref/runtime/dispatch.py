@@ -168,7 +168,7 @@ def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -
             for rows, worth_it in ((scored, REPEATED if step else CALL), (step, REPEATED))
         )
         if value or gradient:
-            likely.append((density, vector, unflatten, value, step if gradient else 0))
+            likely.append((density, vector, unflatten, step if gradient else 0))
     if not likely or backend == "numpy" or numba_problem() or not _kernels_work():
         return False
     return _load("nfref.kernels.background_compilation:start")(likely)

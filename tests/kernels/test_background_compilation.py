@@ -27,8 +27,8 @@ from nfref.tables.fitting.plan import Plan
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
 NOTHING = (None,) * len(chain.OPTIONAL)
-PRODUCTS = [product, column, outer_product]
-NEED = background_compilation.Need(NOTHING, "float32", True, True)
+PRODUCTS, LAYERS = [product, column, outer_product], [chain.layer, chain.layer_vjp]
+NEED = background_compilation.Need(NOTHING, "float32", True)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ class FakeProcess:
 @pytest.mark.parametrize("in_one_call", [True, False])
 def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
     """Fitted once, so that the kernels have run in this process, on three partial sums; and scored
-    afterwards, which steps in one call do with a kernel of their own on the way."""
+    afterwards."""
     density = nfref.Density(nfref.ElementwiseAffine(3))
     if not in_one_call:
         density = nfref.Density(nfref.Chain([density.flow, nfref.LULinear(3)]))
@@ -81,15 +81,13 @@ def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
     (piece,) = background_compilation.programs(density.flow, -1)
     tasks = list(
         background_compilation.tasks_of(
-            background_compilation.Need(
-                piece.optional, np.dtype(dtype).name, True, True, in_one_call
-            )
+            background_compilation.Need(piece.optional, np.dtype(dtype).name, True, in_one_call)
         )
     )
     assert [task.kernel for task in tasks] == (
-        [fused_steps.make_steps, chain.evaluate, *PRODUCTS]
+        [*LAYERS, fused_steps.make_steps, chain.evaluate, *PRODUCTS]
         if in_one_call
-        else [chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
+        else [*LAYERS, chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
     )
     assert all(task.types in task.kernel.overloads for task in tasks)
 
@@ -98,7 +96,7 @@ def test_values_alone_need_no_gradient():
     kernels = [
         task.kernel for task in background_compilation.tasks_of(NEED._replace(gradient=False))
     ]
-    assert kernels == [chain.evaluate, product, column]
+    assert kernels == [chain.layer, chain.evaluate, product, column]
 
 
 def test_a_search_asks_for_training_and_then_for_scores(asked):
@@ -113,8 +111,8 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
     # The kernels of spline flows serve affine ones, too.
     optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
     needs = [
-        background_compilation.Need(optional, "float32", False, True, True),
-        background_compilation.Need(optional, "float64", True, False),
+        background_compilation.Need(optional, "float32", True, True),
+        background_compilation.Need(optional, "float64", False),
     ]
     assert asked == [needs, needs]  # two workers share them
     compile_ahead(fold, Plan(jobs=2))
@@ -146,7 +144,7 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     elif why == "no folder":
         monkeypatch.setattr(cache, "folder", lambda: None)
     elif why == "one kernel is missing":
-        wanted = [asked_of(flow, value=False)]
+        wanted = [(*asked_of(flow)[:3], 0)]  # no training, so that one layer is all
     elif why == "known already":
         background_compilation.start(wanted)
         assert len(asked) == 1
@@ -171,10 +169,10 @@ def test_no_worker_is_started_in_vain(asked, monkeypatch, why):
     assert asked == []
 
 
-def asked_of(flow, value=True):
+def asked_of(flow):
     density = nfref.Density(flow)
     params = trees.cast(density.init(np.random.default_rng(0)), np.float32)
-    return density, *trees.flatten(params), value, 200
+    return density, *trees.flatten(params), 200
 
 
 def plus_one(x):
@@ -292,7 +290,7 @@ def test_a_worker_compiles_all_that_is_asked_for(tmp_path):
     code = (
         "assert worker.wait() == 0\n"
         "optional = ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional\n"
-        "need = ahead.Need(optional, 'float32', True, True, True)\n"
+        "need = ahead.Need(optional, 'float32', True, True)\n"
         "names = [task.path.name for task in ahead.tasks_of(need)]\n"
         "import json; print(json.dumps(names))\n"
     )

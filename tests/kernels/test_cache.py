@@ -431,7 +431,7 @@ def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):
         "numba.njit(lambda x: x + 1)(1.0)\n"  # loads what another user may not read
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "assert not ahead.can_start_workers()\n"
-        "ahead.COMPILE_WORKERS.start([ahead.Need(nothing, 'float32', True, True)])\n"
+        "ahead.COMPILE_WORKERS.start([ahead.Need(nothing, 'float32', True)])\n"
         "a = np.ones(3)\n"
         "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
     )

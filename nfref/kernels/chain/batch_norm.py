@@ -26,8 +26,8 @@ from nfref.kernels.chain.interpreter import (
     block_of,
     cotangents_of_block,
     gather_block,
-    layer,
-    layer_vjp,
+    run_layer,
+    run_layer_vjp,
     scatter_block,
 )
 from nfref.kernels.jit import body, kernel, reduction
@@ -47,7 +47,7 @@ Batch = namedtuple("Batch", "parts of_blocks found counts group")
 
 
 @kernel
-def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work, optional):
+def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work):
     """Do a thread's share of a batch: to ``values``, or there and back if theta has cotangents.
 
     gradients : Gradients; theta (sums, P) is of length 0 where only values are asked for
@@ -80,7 +80,7 @@ def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work
                     if part > 0 and k == parts[part]:
                         normalise(code[pc + HEADER], storage, block, batch.found[part - 1])
                     else:
-                        layer(chain, pc, storage, block, *optional)
+                        run_layer(chain, pc, storage, block)
                 if part < last:
                     moments(block.u, there, batch.of_blocks[part, b])
                 elif len(values.value) > 0:
@@ -106,7 +106,7 @@ def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work
                         found, out = batch.found[part - 1], batch.of_blocks[part - 1, b]
                         sums(code[pc + HEADER], storage, g, found, out)
                     else:
-                        layer_vjp(chain, pc, storage, g, work.scratch, *optional)
+                        run_layer_vjp(chain, pc, storage, g, work.scratch)
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)

@@ -5,7 +5,7 @@ import numpy as np
 from nfref.kernels import phase_barrier
 from nfref.kernels.chain import interpreter as chain
 from nfref.kernels.chain.batch_norm import Batch, run_batch
-from nfref.kernels.simd.matmul import ROWS, ensure_compiled
+from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import in_pieces, share, writable
 
 CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over rows
@@ -13,10 +13,9 @@ CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over ro
 
 def value_and_finite(program, theta, x, context, threads):
     """Return (rows, log_det) of the rows x, and True if all of it is finite."""
-    couples_rows = program.couples_rows
-    ensure_compiled(x.dtype, gradient=couples_rows)
+    program.ensure_compiled(x.dtype, gradient=False)
     rows, values = inputs_and_values(x, context)
-    if couples_rows:
+    if program.couples_rows:
         moments(program, theta, rows, values, threads)
         return tuple(values), all(np.isfinite(array).all() for array in values)
     blocks = -(-len(x) // ROWS)
@@ -34,7 +33,7 @@ def value_and_finite(program, theta, x, context, threads):
 def _evaluate(program, theta, rows, values, first, last):
     """Compute the values of some blocks; return 0, or NaN if one is not finite."""
     arrays = working_arrays(program, rows, 1, program.longest)
-    given = program.chain, theta, rows, values, *arrays, first, last, program.optional
+    given = program.chain, theta, rows, values, *arrays, first, last
     zero = chain.evaluate(*given)
     program.workspace.give_back(*arrays)
     return zero
@@ -62,7 +61,7 @@ def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
 
 
 def _vjp(program, theta, x, context, g_values, loss, threads):
-    ensure_compiled(x.dtype)
+    program.ensure_compiled(x.dtype)
     rows = chain.Inputs(writable(x), writable(context))
     g_x, g_context = np.empty_like(rows.x), np.empty_like(rows.context)
     blocks, count = program.partial_sums(len(x))
@@ -79,7 +78,7 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
     def task(k):
         work, given = work_of(program, rows), (program.chain, theta, rows, g_values, loss)
         gradients = chain.Gradients(g_x, g_context, partial_sums[k])
-        chain.vjp(*given, gradients, work, k * blocks, (k + 1) * blocks, program.optional)
+        chain.vjp(*given, gradients, work, k * blocks, (k + 1) * blocks)
         workspace.give_back(*work)
 
     if not program.couples_rows:
@@ -98,7 +97,7 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
 
 def moments(program, theta, rows, values, threads):
     """Fill values; return (B, 2, D), means and variances of the input of each batch norm."""
-    ensure_compiled(rows.x.dtype)
+    program.ensure_compiled(rows.x.dtype, gradient=False)
     nothing = chain.Gradients(rows.x[:0], rows.x[:0], rows.x[:0])
     return _whole_batch(program, theta, rows, values, values, _no_loss(rows.x), nothing, 1, threads)
 
@@ -118,7 +117,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
         given = program.chain, batch, theta, rows, values, g_values, loss, gradients
-        run_batch(*given, chain.Work(every, tape, slopes, scratch), program.optional)
+        run_batch(*given, chain.Work(every, tape, slopes, scratch))
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 
     share(task, min(threads, -(-blocks // group)), threads)

@@ -18,21 +18,13 @@ import numpy as np
 
 from nfref.kernels import phase_barrier
 from nfref.kernels.adam import rates_of, update
-from nfref.kernels.chain.execute import inputs_and_values, work_of
-from nfref.kernels.chain.interpreter import (
-    Gradients,
-    Inputs,
-    NormalLoss,
-    Values,
-    blocks_vjp,
-    evaluate_blocks,
-)
+from nfref.kernels.chain.execute import value_and_finite, work_of
+from nfref.kernels.chain.interpreter import Gradients, Inputs, NormalLoss, Values, blocks_vjp
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
-from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import share
 from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime.annotations import Any
@@ -151,15 +143,11 @@ def mean_log_prob(density, unflatten, now, rows):
     packed = now if isinstance(now, Packed) else _packed(density, unflatten, now, rows.x.dtype)
     if packed is None:
         return None
-    dtype = rows.x.dtype
-    nothing = np.empty(0, dtype)
-    ends, groups = np.zeros(1, np.int64), np.ones((1, 2), np.int64)
-    schedule = Schedule(ends, groups, np.empty((0, 7), dtype), nothing, np.empty(0))
 
     def log_prob(x, context=None):
-        inputs, values = inputs_and_values(x, context)
-        _run(packed, inputs, NormalLoss(nothing, nothing), schedule, values)
-        return density.base._log_prob({}, values.value) + values.log_det
+        given = packed.program, packed.state[3], x, context, threads()
+        (z, log_det), _ = value_and_finite(*given)
+        return density.base._log_prob({}, z) + log_det
 
     found = in_blocks(log_prob, rows.x, rows.context).astype(np.float64)
     return float(np.average(found, weights=rows.weight))
@@ -219,29 +207,26 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
     )
     inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
     loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
-    found = _run(now, inputs, loss, schedule, Values(x[:0], x[:0, 0]))
+    found = _run(now, inputs, loss, schedule)
     return found.losses[: found.done[0]].tolist()
 
 
-def _run(now, inputs, loss, schedule, values):
+def _run(now, inputs, loss, schedule):
     """Run the kernel on all threads; return its results."""
     program, state, mask = now.program, now.state, now.layout.mask
-    ensure_compiled(state.dtype)
+    program.ensure_compiled(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
     sums = int(np.max(schedule.groups[:, 1]))
-    if count:
-        tasks = max(sums, min(threads(), pieces // MANY))
-    else:
-        tasks = min(threads(), -(-len(inputs.x) // ROWS))
-    counts = phase_barrier.make_counts(max(PARTS * count, 1))
+    tasks = max(sums, min(threads(), pieces // MANY))
+    counts = phase_barrier.make_counts(PARTS * count)
     partial_sums = program.workspace.take((sums, program.size), state.dtype)
     numbers = np.empty(pieces), np.empty(count), np.ones(1), np.array([count])
     found = Found(counts, partial_sums, *numbers)
     mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):
-        work, given = work_of(program, inputs), (program.chain, inputs, values, loss, mask)
-        make_steps(*given, schedule, state, found, tasks, work, program.optional)
+        work, given = work_of(program, inputs), (program.chain, inputs, loss, mask)
+        make_steps(*given, schedule, state, found, tasks, work)
         program.workspace.give_back(*work)
 
     share(task, min(threads(), tasks), threads())
@@ -250,25 +235,15 @@ def _run(now, inputs, loss, schedule, values):
 
 
 @kernel
-def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, work, optional):
+def make_steps(chain, rows, loss, mask, schedule, state, found, tasks, work):
     """Do a thread's share of the steps; each consists of ``tasks`` tasks in each of three parts.
-
-    If values are asked for, compute instead the values of rows with averaged parameters: to compile
-    most of a kernel once more for these would take seconds.
 
     ``state`` (4, Q) holds theta, Adam's moments and the average. ``mask`` (Q,) is 0 for numbers
     that do not change, or of length 0 if there are none.
     """
-    if len(values.log_det) > 0:
-        group = -(-len(rows.x) // (tasks * ROWS))
-        task = take_task(found.counts)
-        while task < tasks:
-            some = task * group, (task + 1) * group
-            evaluate_blocks(chain, state[3], rows, values, work.blocks, work.tape, *some, optional)
-            task = take_task(found.counts)
-        return
     ends, counts, sums = schedule.ends, found.counts, found.sums
     pieces, size = len(found.squares), state.shape[1]
+    nothing = Values(rows.x[:0], state[0, :0])
     while True:
         part, task = divmod(take_task(counts), tasks)
         k, stage = divmod(part, PARTS)
@@ -282,9 +257,9 @@ def make_steps(chain, rows, values, loss, mask, schedule, state, found, tasks, w
         part_of_loss = NormalLoss(loss.weights[start:end], loss.log_prob[start:end])
         group, number = schedule.groups[k]
         if stage == 0 and task < number:
-            gradients = Gradients(values.value, values.value, sums[task])
-            given = chain, state[0], batch, values, part_of_loss, gradients, work
-            blocks_vjp(*given, task * group, (task + 1) * group, optional)
+            gradients = Gradients(nothing.value, nothing.value, sums[task])
+            given = chain, state[0], batch, nothing, part_of_loss, gradients, work
+            blocks_vjp(*given, task * group, (task + 1) * group)
         elif stage > 0:
             for piece in range(task * pieces // tasks, (task + 1) * pieces // tasks):
                 first, last = piece * PIECE, min((piece + 1) * PIECE, size)

@@ -9,11 +9,17 @@ Instructions are whole numbers in ``code`` (``program`` writes them):
 
 A block of ``ROWS`` rows goes through all instructions before the next block starts, so hidden
 activations never leave the cache. Between instructions nothing is sliced, copied or allocated.
+
+``layer`` and ``layer_vjp`` are most of what there is to compile. So they are kernels by themselves:
+two processes can compile them side by side, and all other kernels call them by their address.
 """
 
 import math
 from collections import namedtuple
 from inspect import signature
+
+import numba
+import numpy as np
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.channel_coupling import (
@@ -35,7 +41,7 @@ from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_to_latent_vjp
-from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.jit import body, call_at, compiles, kernel, reduction
 from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
 (
@@ -57,8 +63,9 @@ HEADER = 6
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
-# What the kernels read of a program: code, where its instructions start, real operands.
-Chain = namedtuple("Chain", "code starts reals")
+# What the kernels read of a program: code, where its instructions start, real operands, and the
+# addresses of ``layer`` and ``layer_vjp`` in float32 and in float64.
+Chain = namedtuple("Chain", "code starts reals addresses")
 
 # Data x (N, D) with its context (N, C).
 Inputs = namedtuple("Inputs", "x context")
@@ -78,7 +85,7 @@ Gradients = namedtuple("Gradients", "x context theta")
 Work = namedtuple("Work", "blocks tape slopes scratch")
 
 
-@body
+@kernel
 def layer(
     chain,
     pc,
@@ -135,7 +142,7 @@ def layer(
 OPTIONAL = tuple(signature(layer).parameters)[4:]
 
 
-@body
+@kernel
 def layer_vjp(
     chain,
     pc,
@@ -192,6 +199,45 @@ def layer_vjp(
         potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
 
 
+# Called by address --------------------------------------------------------------------------
+
+
+def run_layer(chain, pc, storage, block):
+    """Run the :func:`layer` of a chain in a kernel."""
+    layer(chain, pc, storage, block, *[True] * len(OPTIONAL))
+
+
+def run_layer_vjp(chain, pc, storage, cotangents, scratch):
+    """Run the :func:`layer_vjp` of a chain in a kernel."""
+    layer_vjp(chain, pc, storage, cotangents, scratch, *[True] * len(OPTIONAL))
+
+
+@compiles(run_layer)
+def _run_layer(chain, pc, storage, block):
+    call_at(chain.addresses[block.u.itemsize // 8], (chain, pc, storage, block), EMPTY)
+
+
+@compiles(run_layer_vjp)
+def _run_layer_vjp(chain, pc, storage, cotangents, scratch):
+    at = chain.addresses[2 + cotangents.u.itemsize // 8]
+    call_at(at, (chain, pc, storage, cotangents, scratch), EMPTY)
+
+
+EMPTY = (0,) * len(OPTIONAL)  # nothing reads what stands in the place of an optional part
+
+
+def layers_for(optional, dtype):
+    """Return ``layer`` and ``layer_vjp``, and the types of their arguments for a dtype."""
+    flat, table = (np.empty((0,) * n, dtype) for n in (1, 2))
+    whole = np.empty(0, np.int64)
+    given = Chain(whole, whole, np.empty(0), whole), 0, Storage(flat, 0, flat, 0, flat, 0)
+    block, cotangents = Block(table, table, flat), Cotangents(table, table, flat, flat)
+    return [
+        (function, tuple(map(numba.typeof, (*given, *more, *optional))))
+        for function, more in ((layer, (block,)), (layer_vjp, (cotangents, flat)))
+    ]
+
+
 # Blocks --------------------------------------------------------------------------------------
 
 
@@ -223,7 +269,8 @@ def block_of(rows, numbers):
     return Block(numbers[:dim], numbers[dim:-1], numbers[-1])
 
 
-def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
+@kernel
+def evaluate(chain, theta, rows, values, blocks, tape, first, last):
     """Run blocks ``first`` to ``last`` of the rows through the chain, into ``values``.
 
     ``blocks`` (1, D + C + 1, ROWS) is for a block, ``tape`` is that of one instruction. Return 0.0,
@@ -241,15 +288,12 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last, optional):
         for k in range(len(starts)):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, 0, no_slopes, columns)
-            layer(chain, pc, storage, block, *optional)
+            run_layer(chain, pc, storage, block)
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
         zeros += times_zero(block, there)
     return zeros
-
-
-evaluate_blocks, evaluate = body(evaluate), kernel(evaluate)  # for kernels, and for Python
 
 
 @reduction
@@ -266,7 +310,7 @@ def times_zero(block, there):
     return total
 
 
-def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last, optional):
+def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last):
     """Run the chain block by block, and back; sum the cotangents of theta over the blocks.
 
     The way back starts from the cotangents of the values, or of a loss that has weights. It fills
@@ -287,17 +331,17 @@ def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last, option
         for k in range(len(starts)):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, forward)
-            layer(chain, pc, storage, block, *optional)
+            run_layer(chain, pc, storage, block)
         cotangents_of_block(block, g_values, loss, g, start, there)
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
             storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
-            layer_vjp(chain, pc, storage, g, work.scratch, *optional)
+            run_layer_vjp(chain, pc, storage, g, work.scratch)
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 
 
-blocks_vjp, vjp = body(vjp), kernel(vjp)
+blocks_vjp, vjp = body(vjp), kernel(vjp)  # for kernels, and for Python
 
 
 @body

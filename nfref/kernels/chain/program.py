@@ -11,8 +11,10 @@ from contextlib import nullcontext, suppress
 import numpy as np
 
 from nfref.kernels.chain.instructions import instruction_of
-from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain
-from nfref.kernels.simd.matmul import ROWS
+from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain, layers_for
+from nfref.kernels.jit import address
+from nfref.kernels.numba_internals import config
+from nfref.kernels.simd.matmul import ROWS, ensure_compiled
 from nfref.kernels.thread_pool import aligned, share
 from nfref.runtime import blas
 from nfref.runtime.backends import threads
@@ -40,6 +42,8 @@ class Program:
         What the kernels read.
     optional : tuple
         Which optional parts of the kernels it needs, as these take it.
+    compiled : set
+        For which (dtype, gradient) its layers are compiled.
     workspace : Workspace
     longest, tape, scratch : int
         How many numbers the tape of any one instruction has, that of all, and what scratch the
@@ -89,11 +93,15 @@ class Program:
             for name in ("tape", "scratch")
         )
         self.chain = Chain(
-            np.array(code, np.int64), np.array(begin, np.int64), np.array(reals, np.float64)
+            np.array(code, np.int64),
+            np.array(begin, np.int64),
+            np.array(reals, np.float64),
+            np.zeros(4, np.int64),
         )
         self.optional = optional_parts(
             {name for instruction in instructions for name in instruction.needs}
         )
+        self.compiled: set = set()
         self.workspace, self.tape, self.in_one_call = Workspace(), tape, 1
         cuts = [k for k, one in enumerate(instructions) if one.opcode == BATCH_NORM]
         self.parts = np.array([0, *cuts, len(instructions)])
@@ -105,6 +113,16 @@ class Program:
     def couples_rows(self):
         """True when rows depend on each other."""
         return len(self.parts) > 2
+
+    def ensure_compiled(self, dtype, gradient=True):
+        """Compile what kernels call for this program, or read it from the cache on disk."""
+        if (dtype, gradient) in self.compiled or config.DISABLE_JIT:
+            return
+        ensure_compiled(dtype, gradient)
+        for k, (layer, types) in enumerate(layers_for(self.optional, dtype)[: 1 + gradient]):
+            at = 2 * k + dtype.itemsize // 8
+            self.chain.addresses[at] = address(layer, types, "llvm_func_name")
+        self.compiled.add((dtype, gradient))
 
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if its instructions do nothing else."""

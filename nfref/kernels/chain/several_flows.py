@@ -10,7 +10,7 @@ from nfref.kernels.chain import interpreter
 from nfref.kernels.chain.execute import inputs_and_values, working_arrays
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
-from nfref.kernels.simd.matmul import ROWS, ensure_compiled
+from nfref.kernels.simd.matmul import ROWS
 from nfref.runtime.backends import chosen
 from nfref.runtime.frozen_params import once
 
@@ -26,13 +26,12 @@ def inverses(flows, params, x, context):
     if prepared is None:
         return None
     widest, calls = prepared
-    ensure_compiled(x.dtype, gradient=False)
     rows, _ = inputs_and_values(x, context)
     z = np.empty((len(calls), *x.shape), x.dtype)
     log_det = np.empty((len(calls), len(x)), x.dtype)
     arrays, zeros = working_arrays(widest, rows, 1, widest.longest), 0.0
-    for (chain, theta, optional), *values in zip(calls, z, log_det):
-        given = chain, theta, rows, interpreter.Values(*values), *arrays, 0, 1, optional
+    for (chain, theta), *values in zip(calls, z, log_det):
+        given = chain, theta, rows, interpreter.Values(*values), *arrays, 0, 1
         zeros += interpreter.evaluate(*given)
     widest.workspace.give_back(*arrays)
     return (z, log_det) if zeros == 0 else None  # for the formula, where one is not finite
@@ -46,8 +45,7 @@ def _prepared(flows, params, dtype):
     every = [program for (program,) in found]
     if any(program.couples_rows for program in every):
         return None
-    calls = [
-        (program.chain, program.pack(own, dtype), program.optional)
-        for program, own in zip(every, params)
-    ]
+    for program in every:
+        program.ensure_compiled(dtype, gradient=False)
+    calls = [(program.chain, program.pack(own, dtype)) for program, own in zip(every, params)]
     return max(every, key=lambda program: program.longest), calls

@@ -107,10 +107,9 @@ def compile_ahead(fold: Fold, plan: Plan) -> bool:
     for kind in plan.kinds if plan.flow == "auto" else plan.kinds[:1]:
         start = FirstParameters.of(kind, fold.training, plan)
         density, unflatten = start.density, start.unflatten
-        # Many steps in one call have a kernel of their own for scores on the way.
         final = start.vector.astype(plan.dtype or "float64")
         wanted += [
-            (density, start.vector, unflatten, start.step, 0 if start.by_kernels else scored),
+            (density, start.vector, unflatten, start.step, scored),
             (density, final, unflatten, 0, scored),
         ]
     return prepare(wanted)
