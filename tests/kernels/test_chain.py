@@ -8,8 +8,10 @@ import pytest
 from autograd.builtins import tuple as traced_tuple
 
 import nfref
+from nfref.kernels import jit
 from nfref.kernels.chain import execute, interpreter
 from nfref.kernels.chain import program as programs
+from nfref.kernels.chain.block import Block, Storage
 from nfref.kernels.chain.instructions import instruction_of
 from nfref.kernels.chain.interpreter import OPTIONAL
 from nfref.kernels.chain.program import Program, pieces_of
@@ -441,3 +443,15 @@ def test_no_kernel_is_compiled_again_for_arrays_that_are_read_only():
         found = results(read_only)
     assert all(np.array_equal(one, other) for one, other in zip(found, expected))
     assert known == [set(kernel.overloads) for kernel in kernels]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, types do not matter")
+def test_a_kernel_that_calls_a_layer_with_other_types_is_not_compiled():
+    @jit.kernel
+    def run(chain, storage, rows):
+        interpreter.run_layer(chain, 0, storage, Block(rows[::2], rows[::2], rows[0]))
+
+    flat, whole = np.zeros(0), np.zeros(0, np.int64)
+    chain = interpreter.Chain(whole, whole, flat, np.zeros(4, np.int64))
+    with pytest.raises(TypeError, match="layer: expected"):
+        run(chain, Storage(flat, 0, flat, 0, flat, 0), np.zeros((4, 4)))

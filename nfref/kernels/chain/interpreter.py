@@ -20,6 +20,7 @@ from inspect import signature
 
 import numba
 import numpy as np
+from numba import types
 
 from nfref.kernels.chain.block import Block, Cotangents, Storage
 from nfref.kernels.chain.channel_coupling import (
@@ -41,7 +42,7 @@ from nfref.kernels.chain.radial import radial, radial_vjp
 from nfref.kernels.chain.residual import residual, residual_vjp
 from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
 from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_to_latent_vjp
-from nfref.kernels.jit import body, call_at, compiles, kernel, reduction
+from nfref.kernels.jit import body, call_at, kernel, overloaded, reduction
 from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
 (
@@ -212,15 +213,32 @@ def run_layer_vjp(chain, pc, storage, cotangents, scratch):
     layer_vjp(chain, pc, storage, cotangents, scratch, *[True] * len(OPTIONAL))
 
 
-@compiles(run_layer)
+@overloaded(run_layer)
 def _run_layer(chain, pc, storage, block):
-    call_at(chain.addresses[block.u.itemsize // 8], (chain, pc, storage, block), EMPTY)
+    _check_types(0, block, chain, pc, storage, block)
+
+    def call(chain, pc, storage, block):
+        call_at(chain.addresses[block.u.itemsize // 8], (chain, pc, storage, block), EMPTY)
+
+    return call
 
 
-@compiles(run_layer_vjp)
+@overloaded(run_layer_vjp)
 def _run_layer_vjp(chain, pc, storage, cotangents, scratch):
-    at = chain.addresses[2 + cotangents.u.itemsize // 8]
-    call_at(at, (chain, pc, storage, cotangents, scratch), EMPTY)
+    _check_types(1, cotangents, chain, pc, storage, cotangents, scratch)
+
+    def call(chain, pc, storage, cotangents, scratch):
+        at = chain.addresses[2 + cotangents.u.itemsize // 8]
+        call_at(at, (chain, pc, storage, cotangents, scratch), EMPTY)
+
+    return call
+
+
+def _check_types(k, rows, *given):
+    """Check that a kernel passes the types that a layer is compiled for; nothing else would."""
+    function, expected = layers_for((), np.dtype(rows.types[0].dtype.name))[k]
+    if tuple(map(types.unliteral, given)) != expected:
+        raise TypeError(f"{function.__name__}: expected {expected}, got {given}")
 
 
 EMPTY = (0,) * len(OPTIONAL)  # nothing reads what stands in the place of an optional part
