@@ -152,7 +152,7 @@ def test_check_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
         main(["check", "flows_for_a_page:model", "--dim", "2", "--badge", "no_folder/badge.json"])
         == 2
     )
-    assert "--badge: no_folder/badge.json: cannot be written" in capsys.readouterr().err
+    assert "no_folder/badge.json: folder" in capsys.readouterr().err
     sys.modules.pop("flows_for_a_page")
 
 
