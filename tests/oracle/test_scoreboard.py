@@ -1,6 +1,7 @@
 """Records, badges and the page that is made of them."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def test_check_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
         main(["check", "flows_for_a_page:model", "--dim", "2", "--badge", "no_folder/badge.json"])
         == 2
     )
-    assert "no_folder/badge.json: folder" in capsys.readouterr().err
+    missing = f"folder {os.path.realpath('no_folder')} does not exist"
+    assert capsys.readouterr().err == f"nfref: error: no_folder/badge.json: {missing}\n"
     sys.modules.pop("flows_for_a_page")
 
 

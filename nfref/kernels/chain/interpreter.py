@@ -65,7 +65,7 @@ HEADER = 6
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 # What the kernels read of a program: code, where its instructions start, real operands, and the
-# addresses of ``layer`` and ``layer_vjp`` in float32 and in float64.
+# addresses of ``layer`` and ``layer_vjp`` in float32 and in float64, 0 until they are compiled.
 Chain = namedtuple("Chain", "code starts reals addresses")
 
 # Data x (N, D) with its context (N, C).

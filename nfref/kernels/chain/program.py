@@ -42,8 +42,6 @@ class Program:
         What the kernels read.
     optional : tuple
         Which optional parts of the kernels it needs, as these take it.
-    compiled : set
-        For which (dtype, gradient) its layers are compiled.
     workspace : Workspace
     longest, tape, scratch : int
         How many numbers the tape of any one instruction has, that of all, and what scratch the
@@ -101,7 +99,6 @@ class Program:
         self.optional = optional_parts(
             {name for instruction in instructions for name in instruction.needs}
         )
-        self.compiled: set = set()
         self.workspace, self.tape, self.in_one_call = Workspace(), tape, 1
         cuts = [k for k, one in enumerate(instructions) if one.opcode == BATCH_NORM]
         self.parts = np.array([0, *cuts, len(instructions)])
@@ -116,13 +113,12 @@ class Program:
 
     def ensure_compiled(self, dtype, gradient=True):
         """Compile what kernels call for this program, or read it from the cache on disk."""
-        if (dtype, gradient) in self.compiled or config.DISABLE_JIT:
+        at, addresses = dtype.itemsize // 8, self.chain.addresses
+        if addresses[2 * gradient + at] or config.DISABLE_JIT:
             return
         ensure_compiled(dtype, gradient)
         for k, (layer, types) in enumerate(layers_for(self.optional, dtype)[: 1 + gradient]):
-            at = 2 * k + dtype.itemsize // 8
-            self.chain.addresses[at] = address(layer, types, "llvm_func_name")
-        self.compiled.add((dtype, gradient))
+            addresses[2 * k + at] = address(layer, types, "llvm_func_name")
 
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if its instructions do nothing else."""

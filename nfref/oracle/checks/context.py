@@ -77,7 +77,7 @@ def is_read(name: str, measured: Measurement, moves: Array | None = None) -> Row
         # A flow whose last layer is still zero does the same.
         why = "no feature of the context changes the answer: the flow ignores it, or is still the "
         return inconclusive(name, f"{why}identity that it starts as")
-    why = f"{width} features, four values of each, at {len(owner)} points"
+    why = f"{width} features, up to four values of each, at {len(owner)} points"
     feature_of = f"{measured.subject.name}: feature {{}} of the context "
     for unread in np.flatnonzero(~np.any(moved, axis=1)):
         return failed(name, why, f"{feature_of.format(unread)}changes nothing")

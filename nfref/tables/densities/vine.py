@@ -46,9 +46,9 @@ def is_installed() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-def fit_seconds(rows: int, dim: int) -> float:
-    """Estimate the seconds that a fit takes."""
-    return PAIR_SECONDS * min(rows, MOST_ROWS) * dim * (dim - 1) / 2
+def seconds_of_fits(fits: int, rows: int, dim: int) -> float:
+    """Estimate the seconds of a number of fits, and of the import of the package."""
+    return IMPORT_SECONDS + fits * PAIR_SECONDS * min(rows, MOST_ROWS) * dim * (dim - 1) / 2
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,7 @@ from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
 from nfref.tables.densities.pool import Pool, Regressed, log_pool, stacking_weights
 from nfref.tables.densities.regression import MixtureRegression
-from nfref.tables.densities.vine import (
-    IMPORT_SECONDS,
-    MOST_COLUMNS,
-    MOST_ROWS,
-    Vine,
-    fit_seconds,
-    is_installed,
-)
+from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed, seconds_of_fits
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import Plan
@@ -104,7 +97,7 @@ def simple_candidates(
         and not plan.gradients
         and is_installed()
         and 1 < rows.u.shape[1] <= MOST_COLUMNS
-        and not plan.is_over("simple", len(folds) * fit_seconds(*rows.u.shape) + IMPORT_SECONDS)
+        and not plan.is_over("simple", seconds_of_fits(len(folds), *rows.u.shape))
     ):
         fits["vine"] = _fit_vine
     found = {}
