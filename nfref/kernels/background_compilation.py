@@ -60,8 +60,8 @@ class Need(NamedTuple):
 class Task(NamedTuple):
     """A kernel for arguments of some types.
 
-    Kernels called by their address call products: ``ensure_compiled`` takes these arguments. A
-    kernel without them compiles in a moment.
+    A layer calls products: ``ensure_compiled`` takes these arguments. A kernel without them
+    compiles in a moment, or in one or two seconds.
     """
 
     kernel: Any
@@ -92,7 +92,8 @@ def tasks_of(need):
 
     for kind, module, name in need.called:
         if need.gradient or kind in VALUES:
-            yield Task(getattr(sys.modules[module], name), types[kind], products)
+            called = products if kind.startswith("layer") else ()
+            yield Task(getattr(sys.modules[module], name), types[kind], called)
     loss, work = chain.NormalLoss(flat, flat), chain.Work(blocks, *[flat] * 3)
     if need.in_one_call:
         doubles = np.empty(0)

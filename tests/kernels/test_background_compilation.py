@@ -22,6 +22,7 @@ from nfref.kernels.chain.block import KINDS
 from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
 from nfref.kernels.chain.linear import linear, linear_vjp
 from nfref.kernels.chain.made import made, made_vjp
+from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
 from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
 from nfref.kernels.simd.matmul import column, outer_product, product
 from nfref.runtime import files
@@ -116,10 +117,19 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
 
     fold = Fold(Rows(), Rows(), np.arange(700))
     compile_ahead(fold, Plan())
-    kernels = called(made, made_vjp, rational_quadratic, rational_quadratic_vjp)
+    transformers = (
+        (rational_quadratic, rational_quadratic_vjp),
+        (scale_and_shift, scale_and_shift_vjp),
+    )
     needs = [
-        background_compilation.Need(kernels, "float32", True, True),
-        background_compilation.Need(kernels, "float64", False),
+        need
+        for transformer in transformers
+        for need in (
+            background_compilation.Need(
+                called(made, made_vjp, *transformer), "float32", True, True
+            ),
+            background_compilation.Need(called(made, made_vjp, *transformer), "float64", False),
+        )
     ]
     assert asked == [needs, needs]  # two workers share them
     compile_ahead(fold, Plan(jobs=2))
