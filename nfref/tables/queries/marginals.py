@@ -255,9 +255,10 @@ def leading_order(member: Any) -> tuple[int, ...] | None:
     flow, base = member.density.flow, member.density.base
     if not isinstance(base, StandardNormal) or not isinstance(flow, (MAF, NSF)):
         return None
-    if not all(type(layer) is MADE for layer in flow.flows):
+    layers = [layer for layer in flow.flows if type(layer) is MADE]
+    if len(layers) < len(flow.flows):
         return None
-    orders = {layer.order or natural_order(flow.dim) for layer in flow.flows}
+    orders = {layer.order or natural_order(flow.dim) for layer in layers}
     return tuple(orders.pop()) if len(orders) == 1 else None
 
 
