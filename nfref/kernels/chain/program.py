@@ -61,7 +61,8 @@ class Program:
 
     def __init__(self, members, instructions):
         self.members = members
-        self.calls, self.chains = {}, {}
+        self.calls: dict = {}
+        self.chains: dict = {}
         paths = [path for _, _, path in members]
         self.paths = set(paths)
         self.above = {path[:k] for path in paths for k in range(len(path))}
