@@ -28,21 +28,12 @@ collect_ignore = [
 
 
 def pytest_configure(config):
-    """Import nfref as it is, and run couplings and masks by the kernels of spline flows.
+    """Import nfref as it is.
 
     pytest rewrites the assertions of every package that has a plugin. For nfref's modules, which
     have few, a process would spend seven seconds on it in a new clone.
-
-    The kernels of spline flows give the same bits as those without splines. A process that has used
-    spline flows takes them anyway. The tests do it from the start, and only the test that compares
-    the two compiles those without splines.
     """
     getattr(config.pluginmanager.rewrite_hook, "_must_rewrite", set()).discard("nfref")
-    if not NO_NUMBA:
-        from nfref.kernels.chain.program import optional_parts
-
-        for part in ("couplings", "masks"):
-            optional_parts({part, "splines"})
     if SIMULATED:
         from tests.kernels.cuda_simulator import complete_simulator
 

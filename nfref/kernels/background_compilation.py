@@ -30,6 +30,7 @@ import numpy as np
 from nfref.kernels import cache
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.block import VALUES, Chain, types_for
 from nfref.kernels.chain.fused_steps import Found, Schedule, make_steps, threads_of_steps
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
@@ -44,13 +45,13 @@ from nfref.runtime.backends import processors
 class Need(NamedTuple):
     """The kernels of a chain that will be evaluated.
 
-    optional : the optional parts of the kernels that it needs, in the form of their argument
+    called : kernels that others call by their address: (kind, module, name) of each
     dtype : name of the dtype
     gradient : True if it will be trained, too
     in_one_call : True if many steps of the training are one call
     """
 
-    optional: tuple
+    called: tuple
     dtype: str
     gradient: bool
     in_one_call: bool = False
@@ -60,7 +61,7 @@ class Task(NamedTuple):
     """A kernel for arguments of some types.
 
     A layer calls products: ``ensure_compiled`` takes these arguments. A kernel without them
-    compiles in a moment.
+    compiles in a moment, or in one or two seconds.
     """
 
     kernel: Any
@@ -82,15 +83,17 @@ def tasks_of(need):
     """Yield the kernels that have to be compiled, in the order of need."""
     flat, table, blocks = (np.empty((0,) * n, need.dtype) for n in (1, 2, 3))
     whole = np.empty(0, np.int64)
-    program = chain.Chain(whole, whole, np.empty(0), whole)
+    program, types = Chain(whole, whole, np.empty(0), True), types_for(need.dtype)
     rows, values = chain.Inputs(table, table), chain.Values(table, flat)
-    called = np.dtype(need.dtype), need.gradient
+    products = np.dtype(need.dtype), need.gradient
 
     def task(kernel, *arguments):
         return Task(kernel, tuple(map(numba.typeof, arguments)))
 
-    for kernel, types in chain.layers_for(need.optional, need.dtype)[: 1 + need.gradient]:
-        yield Task(kernel, types, called)
+    for kind, module, name in need.called:
+        if need.gradient or kind in VALUES:
+            called = products if kind.startswith("layer") else ()
+            yield Task(getattr(sys.modules[module], name), types[kind], called)
     loss, work = chain.NormalLoss(flat, flat), chain.Work(blocks, *[flat] * 3)
     if need.in_one_call:
         doubles = np.empty(0)
@@ -102,7 +105,7 @@ def tasks_of(need):
         given, gradients = (program, flat, rows, values, loss), chain.Gradients(table, table, flat)
         yield task(chain.vjp, *given, gradients, work, 0, 0)
     yield task(chain.evaluate, program, flat, rows, values, blocks, flat, 0, 0)
-    for kernel, signature in products_for(*called):
+    for kernel, signature in products_for(*products):
         yield Task(kernel, signature.args)
     if need.gradient and not need.in_one_call:
         yield task(chain.add_partial_sums, table, flat, 0, 0)
@@ -137,7 +140,7 @@ def start(wanted):
         return False
     needs = [
         Need(
-            piece.optional,
+            tuple((kind, kernel.__module__, kernel.__name__) for kind, kernel in piece.calls),
             vector.dtype.name,
             step > 0,
             step > 0 and threads_of_steps(density, vector, unflatten, step) > 0,
@@ -255,8 +258,7 @@ def work():
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     needs, first = json.loads(sys.argv[1])
     tasks = []
-    for optional, *others in needs:
-        need = Need(tuple(optional), *others)
+    for need in itertools.starmap(Need, needs):
         pretend_compiled(np.dtype(need.dtype))
         tasks += tasks_of(need)
     compile_each(tasks[first:] + tasks[:first])

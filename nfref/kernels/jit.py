@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import lower_builtin, type_callable
 
 from nfref.kernels import cache, numba_internals, registers
-from nfref.kernels.numba_internals import cgutils, config, intrinsic, njit, overload
+from nfref.kernels.numba_internals import cgutils, config, njit, overload
 from nfref.runtime import abandonable
 from nfref.runtime.annotations import Any
 
@@ -33,6 +33,7 @@ except Exception as error:  # see ``_try_compiler``
 # which parts of kernels do not need.
 PLAIN = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 OPTIONS = {**PLAIN, "_nrt": False}
+ANY_ORDER = {"fastmath": {"contract", "reassoc"}}
 PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
@@ -46,7 +47,7 @@ def reduction(function):
 
     So they fill the registers.
     """
-    return _part(function, {"fastmath": {"contract", "reassoc"}})
+    return _part(function, ANY_ORDER)
 
 
 def overloaded(function):
@@ -102,9 +103,9 @@ def _part(function, options):
     return compiled
 
 
-def kernel(function):
+def kernel(function, **options):
     """Compile on first call and keep the result on disk, if that is possible."""
-    compiled = _kernel(function)
+    compiled = _kernel(function, **options)
     if not config.DISABLE_JIT and HAS_CACHE:
         compiled._cache = cache.Cache(
             function, *([compiler_pipeline.__name__] if HAS_COMPILER else [])
@@ -121,33 +122,56 @@ def kernel(function):
     return compiled
 
 
-def _kernel(function):
+def reduction_kernel(function):
+    """Compile a kernel whose sums may be taken in any order, see :func:`reduction`."""
+    return kernel(function, **ANY_ORDER)
+
+
+def _kernel(function, **options):
     if not HAS_COMPILER:
-        return njit(**PLAIN)(function)
-    compiled = njit(**OPTIONS, pipeline_class=compiler_pipeline.KernelCompiler)(function)
+        return njit(**{**PLAIN, **options})(function)
+    options = {**OPTIONS, **options}
+    compiled = njit(**options, pipeline_class=compiler_pipeline.KernelCompiler)(function)
     if not config.DISABLE_JIT:
         compiled._compiler._customize_flags = compiler_pipeline.Flags
     return compiled
 
 
-@intrinsic
-def call_at(typing, at, arguments, more):
-    """Call the kernel at an address with arguments and more, as Numba calls; it returns nothing."""
-    kinds = (*arguments.types, *more.types)
+def caller(name, expected):
+    """Make ``call(at, arguments)``, which calls the kernel at an address; it returns nothing.
 
+    ``expected`` maps the types of the arguments to those that the kernel is compiled for. Nothing
+    else would check them. In Python the kernel itself stands in the place of its address.
+    """
+
+    def call(at, arguments):
+        at(*arguments)
+
+    def signature(at, arguments):
+        kinds = expected(arguments)
+        if tuple(map(types.unliteral, arguments)) != kinds:
+            raise TypeError(f"{name}: expected {kinds}, got {tuple(arguments)}")
+        return types.void(types.intp, types.Tuple(kinds))
+
+    @emits(call, signature)
     def generate(context, builder, signature, values):
-        at, *packed = values
-        given = [value for one in packed for value in cgutils.unpack_tuple(builder, one)]
-        convention = context.call_conv
+        at, arguments = values
+        kinds, convention = tuple(signature.args[1]), context.call_conv
         function = convention.get_function_type(types.none, kinds).as_pointer()
+        given = cgutils.unpack_tuple(builder, arguments)
         convention.call_function(builder, builder.inttoptr(at, function), types.none, kinds, given)
         return context.get_dummy_value()
 
-    return types.void(types.intp, arguments, more), generate
+    return call
 
 
 def address(compiled, signature, name="llvm_cfunc_wrapper_name"):
-    """Return the address of a kernel for these argument types: as a C function, or by its name."""
+    """Return the address of a kernel for these argument types: as a C function, or by its name.
+
+    Without compilation it is the function itself.
+    """
+    if config.DISABLE_JIT:
+        return compiled
     compiled.compile(signature)
     result = compiled.overloads[signature]
     return result.library.get_pointer_to_function(getattr(result.fndesc, name))

@@ -7,9 +7,9 @@ in turn, with the filled folder. It prints wall and processor seconds of both, c
 and the excess of the cold run over the warm one; each is the least over the rounds.
 
 The second part (alone with ``--kernels``) runs the command once more with an empty folder and
-compiles in that process alone, with one thread. For each dtype and choice of optional parts (- or +
-for each) it prints the processor seconds of every kernel with all that it calls, and who asks for
-it first; those of every kernel and body without what it calls; and by phase:
+compiles in that process alone, with one thread. For each dtype it prints the processor seconds of
+every kernel with all that it calls, and who asks for it first; those of every kernel and body
+without what it calls; and by phase:
 
     typing         Numba's passes over the bytecode, to types
     lowering       from types to the text of LLVM's intermediate language
@@ -212,12 +212,9 @@ def timed(function, watch, name):
 
 
 def shortened(types):
-    """Return the dtype and the optional arguments of a kernel; its types differ in nothing else."""
+    """Return the dtype of a kernel; its types differ in nothing else."""
     text = str(types)  # reals and sums are float64 for any dtype
-    dtype = next((word for word in ("float32", "float64") if word in text), "no floats")
-    kinds = [str(kind) for argument in types for kind in getattr(argument, "types", [argument])]
-    chosen = "".join("-+"[kind == "bool"] for kind in kinds if kind in ("none", "bool"))
-    return f" ({' '.join(filter(None, [dtype, chosen]))})"
+    return f" ({next((word for word in ('float32', 'float64') if word in text), 'no floats')})"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ from nfref.kernels import background_compilation, cache, jit
 from nfref.kernels.adam import _adam_update
 from nfref.kernels.chain import fused_steps
 from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain.block import KINDS
+from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
+from nfref.kernels.chain.linear import linear, linear_vjp
+from nfref.kernels.chain.made import made, made_vjp
+from nfref.kernels.chain.transformers.affine import scale_and_shift, scale_and_shift_vjp
+from nfref.kernels.chain.transformers.spline import rational_quadratic, rational_quadratic_vjp
 from nfref.kernels.simd.matmul import column, outer_product, product
 from nfref.runtime import files
 from nfref.runtime import params as trees
@@ -26,9 +32,14 @@ from nfref.tables.fitting.folds import Fold
 from nfref.tables.fitting.plan import Plan
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="uncompiled, none is kept")
-NOTHING = (None,) * len(chain.OPTIONAL)
-PRODUCTS, LAYERS = [product, column, outer_product], [chain.layer, chain.layer_vjp]
-NEED = background_compilation.Need(NOTHING, "float32", True)
+PRODUCTS, LAYERS = [product, column, outer_product], [elementwise, elementwise_vjp]
+
+
+def called(*kernels):
+    return tuple((kind, one.__module__, one.__name__) for kind, one in zip(KINDS, kernels))
+
+
+NEED = background_compilation.Need(called(*LAYERS), "float32", True)
 
 
 @pytest.fixture
@@ -78,16 +89,14 @@ def test_tasks_are_what_a_fit_compiles(in_one_call, dtype):
             progress=False,
         )
         density.log_prob(fitted.params, rows)
-    (piece,) = background_compilation.programs(density.flow, -1)
-    tasks = list(
-        background_compilation.tasks_of(
-            background_compilation.Need(piece.optional, np.dtype(dtype).name, True, in_one_call)
-        )
-    )
+    layers = LAYERS if in_one_call else [*LAYERS, linear, linear_vjp]
+    needed = called(*LAYERS) + called(*layers[2:])
+    need = background_compilation.Need(needed, np.dtype(dtype).name, True, in_one_call)
+    tasks = list(background_compilation.tasks_of(need))
     assert [task.kernel for task in tasks] == (
-        [*LAYERS, fused_steps.make_steps, chain.evaluate, *PRODUCTS]
+        [*layers, fused_steps.make_steps, chain.evaluate, *PRODUCTS]
         if in_one_call
-        else [*LAYERS, chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
+        else [*layers, chain.vjp, chain.evaluate, *PRODUCTS, chain.add_partial_sums, _adam_update]
     )
     assert all(task.types in task.kernel.overloads for task in tasks)
 
@@ -96,7 +105,7 @@ def test_values_alone_need_no_gradient():
     kernels = [
         task.kernel for task in background_compilation.tasks_of(NEED._replace(gradient=False))
     ]
-    assert kernels == [chain.layer, chain.evaluate, product, column]
+    assert kernels == [elementwise, chain.evaluate, product, column]
 
 
 def test_a_search_asks_for_training_and_then_for_scores(asked):
@@ -108,11 +117,19 @@ def test_a_search_asks_for_training_and_then_for_scores(asked):
 
     fold = Fold(Rows(), Rows(), np.arange(700))
     compile_ahead(fold, Plan())
-    # The kernels of spline flows serve affine ones, too.
-    optional = tuple(True if name in ("masks", "splines") else None for name in chain.OPTIONAL)
+    transformers = (
+        (rational_quadratic, rational_quadratic_vjp),
+        (scale_and_shift, scale_and_shift_vjp),
+    )
     needs = [
-        background_compilation.Need(optional, "float32", True, True),
-        background_compilation.Need(optional, "float64", False),
+        need
+        for transformer in transformers
+        for need in (
+            background_compilation.Need(
+                called(made, made_vjp, *transformer), "float32", True, True
+            ),
+            background_compilation.Need(called(made, made_vjp, *transformer), "float64", False),
+        )
     ]
     assert asked == [needs, needs]  # two workers share them
     compile_ahead(fold, Plan(jobs=2))
@@ -289,8 +306,8 @@ def is_gone(pid, seconds=20):
 def test_a_worker_compiles_all_that_is_asked_for(tmp_path):
     code = (
         "assert worker.wait() == 0\n"
-        "optional = ahead.programs(nfref.ElementwiseAffine(2), -1)[0].optional\n"
-        "need = ahead.Need(optional, 'float32', True, True)\n"
+        "from tests.kernels.test_background_compilation import NEED\n"
+        "need = NEED._replace(in_one_call=True)\n"
         "names = [task.path.name for task in ahead.tasks_of(need)]\n"
         "import json; print(json.dumps(names))\n"
     )

@@ -123,25 +123,24 @@ def test_a_change_in_any_file_that_a_kernel_is_made_of_is_a_change_of_its_source
     tmp_path, monkeypatch
 ):
     from nfref.kernels import adam as adam_kernels
-    from nfref.kernels.chain import interpreter
+    from nfref.kernels.chain import coupling
     from nfref.kernels.simd import elementary, tiles
 
     def digests():
         cache._source.cache_clear()
-        return [cache.digest_of_sources(module.__name__) for module in (interpreter, adam_kernels)]
+        return [cache.digest_of_sources(module.__name__) for module in (coupling, adam_kernels)]
 
-    of_chain, of_adam = digests()
-    assert digests() == [of_chain, of_adam]
-    # elementary becomes part of the chain's layers, tiles of its products; neither is imported
-    # by the interpreter itself.
+    of_layer, of_adam = digests()
+    assert digests() == [of_layer, of_adam]
+    # elementary becomes part of the layer, tiles of its products; it imports neither itself.
     for module in (elementary, tiles):
         edited = tmp_path / "edited.py"
         edited.write_bytes(Path(module.__file__).read_bytes() + b"# edited\n")
         with monkeypatch.context() as context:
             context.setattr(module, "__file__", str(edited))
-            now_of_chain, now_of_adam = digests()
-        assert now_of_chain != of_chain and now_of_adam == of_adam
-    assert digests() == [of_chain, of_adam]
+            now_of_layer, now_of_adam = digests()
+        assert now_of_layer != of_layer and now_of_adam == of_adam
+    assert digests() == [of_layer, of_adam]
 
 
 def test_imports_are_found_as_the_parser_finds_them():
@@ -425,13 +424,14 @@ def test_the_folder_of_another_user_costs_time_alone(tmp_path, made):
         "import os, numba, numpy as np, nfref\n"
         "from nfref.kernels import background_compilation as ahead, cache\n"
         "from nfref.kernels.adam import adam_update\n"
-        "from nfref.kernels.chain import interpreter as chain\n"
-        "nothing = (None,) * len(chain.OPTIONAL)\n"
+        "from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp\n"
+        "both = ('layer', elementwise), ('layer_vjp', elementwise_vjp)\n"
+        "called = tuple((kind, one.__module__, one.__name__) for kind, one in both)\n"
         "ahead.processors = lambda: 3\n"
         "numba.njit(lambda x: x + 1)(1.0)\n"  # loads what another user may not read
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "assert not ahead.can_start_workers()\n"
-        "ahead.COMPILE_WORKERS.start([ahead.Need(nothing, 'float32', True)])\n"
+        "ahead.COMPILE_WORKERS.start([ahead.Need(called, 'float32', True)])\n"
         "a = np.ones(3)\n"
         "print(adam_update(a, a, a, a, 1, 0.1)[0])\n"
     )

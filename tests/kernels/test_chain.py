@@ -10,10 +10,8 @@ from autograd.builtins import tuple as traced_tuple
 import nfref
 from nfref.kernels import jit
 from nfref.kernels.chain import execute, interpreter
-from nfref.kernels.chain import program as programs
-from nfref.kernels.chain.block import Block, Storage
+from nfref.kernels.chain.block import Block, Chain, Storage, call_layer
 from nfref.kernels.chain.instructions import instruction_of
-from nfref.kernels.chain.interpreter import OPTIONAL
 from nfref.kernels.chain.program import Program, pieces_of
 from nfref.kernels.chain.transformers.spline import TAPE_ROWS
 from nfref.kernels.simd import small_matrices
@@ -341,38 +339,6 @@ def fill(workspace, number):
             array.fill(number)
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.thorough)]
-)
-def test_kernels_with_splines_give_chains_without_the_same_bits(dtype, monkeypatch):
-    monkeypatch.setattr(programs, "CHOSEN", set())
-    splines = OPTIONAL.index("splines")
-    for name, spline in (
-        ("RealNVP tanh, context", "coupling, spline"),
-        ("coupling, gate", "coupling, spline"),
-        ("MAF", "MADE, spline"),
-        ("MADE, exp", "MADE, spline"),
-    ):
-        flow, params, x, context = problem(name, 300, dtype)
-        given = np.zeros((300, 0), dtype) if context is None else context
-        for direction in (1, -1):
-            results, chosen = [], []
-            for earlier in ((), pieces_of(FLOWS[spline], direction)):
-                monkeypatch.setattr(programs, "CHOSEN", {piece.optional for piece in earlier})
-                program = pieces_of(flow, direction)[0]
-                chosen.append(program.optional[splines])
-                theta = program.pack(params, np.dtype(dtype))
-                results.append(
-                    [
-                        *execute.value_and_finite(program, theta, x, given, 1)[0],
-                        *execute.cotangents(program, theta, x, given, x, x[:, 0], 1),
-                    ]
-                )
-            assert chosen == [None, True]
-            for one, other in zip(*results, strict=True):
-                assert np.array_equal(one, other)
-
-
 @pytest.mark.parametrize("direction", ["forward", "inverse"])
 @pytest.mark.parametrize("kind", ["coupling", "MADE"])
 def test_rows_on_knots_beside_them_and_in_the_tails(kind, direction):
@@ -449,9 +415,8 @@ def test_no_kernel_is_compiled_again_for_arrays_that_are_read_only():
 def test_a_kernel_that_calls_a_layer_with_other_types_is_not_compiled():
     @jit.kernel
     def run(chain, storage, rows):
-        interpreter.run_layer(chain, 0, storage, Block(rows[::2], rows[::2], rows[0]))
+        call_layer(0, (chain, 0, storage, Block(rows[::2], rows[::2], rows[0])))
 
     flat, whole = np.zeros(0), np.zeros(0, np.int64)
-    chain = interpreter.Chain(whole, whole, flat, np.zeros(4, np.int64))
     with pytest.raises(TypeError, match="layer: expected"):
-        run(chain, Storage(flat, 0, flat, 0, flat, 0), np.zeros((4, 4)))
+        run(Chain(whole, whole, flat, True), Storage(flat, 0, flat, 0, flat, 0), np.zeros((4, 4)))

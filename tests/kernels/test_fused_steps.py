@@ -1,6 +1,5 @@
 """Steps in one call: what they compute, where they stop, and which steps are made so."""
 
-import inspect
 import threading
 from types import SimpleNamespace
 
@@ -9,7 +8,6 @@ import pytest
 
 import nfref
 from nfref.kernels.chain import fused_steps
-from nfref.kernels.chain import interpreter as chain
 from nfref.runtime import params as trees
 from nfref.training import fitting
 from tests.training.cases import fit, same_bits
@@ -203,10 +201,3 @@ def test_other_packings_are_steps_by_themselves():
     rows = fitting.Rows(np.zeros((4, 3)))
     now = SimpleNamespace(vector=vector, size=len(vector))
     assert fused_steps.steps(density, unflatten, now, rows, [np.arange(4)], None, 0.9) is None
-
-
-@pytest.mark.parametrize("layer", [chain.layer, chain.layer_vjp])
-def test_a_layer_takes_all_optional_parts(layer):
-    written = getattr(layer, "py_func", layer)  # itself where nothing is compiled
-    taken = tuple(inspect.signature(written).parameters)
-    assert taken[-len(chain.OPTIONAL) :] == chain.OPTIONAL

@@ -5,15 +5,13 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block import Place, Transformer
 from nfref.kernels.chain.instructions.transformers import operands_of
-from nfref.kernels.chain.transformers import Place, decode
 from nfref.kernels.chain.transformers.spline import (
     TAPE_ROWS,
     rational_quadratic,
     rational_quadratic_vjp,
 )
-from nfref.kernels.jit import kernel
 from nfref.kernels.simd.matmul import ROWS
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
@@ -30,30 +28,18 @@ TRANSFORMERS = {
 TIMES = 16
 
 
-@kernel
-def value_and_vjp(operands, reals, direction, u, raw, tape, log_det, g, g_log_det, g_raw):
-    transformer, place = decode(operands, 0, reals, 0, 0, 1, 0).transformer, Place(0, 0, 1, 0)
-    rational_quadratic(transformer, direction, u, raw, tape, place, log_det, ROWS)
-    rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, ROWS)
-
-
 def by_kernel(transformer, direction, u, raw, g, g_log_det):
     """Value, log-slope, and the cotangents of the argument and of raw."""
     operands = operands_of(transformer)
     value, raw, g_u = u[None].copy(), raw.copy(), g[None].copy()
     log_det, g_raw = np.zeros_like(u), np.empty_like(raw)
-    value_and_vjp(
-        np.array(operands.whole),
-        np.array(operands.reals),
-        FORWARD if direction == "forward" else -1,
-        value,
-        raw,
-        np.empty((TAPE_ROWS, ROWS), u.dtype),
-        log_det,
-        g_u,
-        g_log_det,
-        g_raw,
+    given = (
+        Transformer(*operands.whole, np.array(operands.reals)),
+        1 if direction == "forward" else -1,
     )
+    tape, place = np.empty((TAPE_ROWS, ROWS), u.dtype), Place(0, 0, 1, 0)
+    rational_quadratic(*given, value, raw, tape, place, log_det, ROWS)
+    rational_quadratic_vjp(*given, g_u, g_log_det, raw, tape, place, g_raw, ROWS)
     return value[0], log_det, g_u[0], g_raw
 
 

@@ -19,15 +19,21 @@ theta: b (D,), c (D,). Tape: x - m (D, ROWS).
 import math
 from collections import namedtuple
 
-from nfref.kernels.chain.block import Cotangents, Storage
+from nfref.kernels.chain.block import (
+    AT,
+    HEADER,
+    REALS_AT,
+    TAPE_AT,
+    Cotangents,
+    Storage,
+    call_layer,
+    call_layer_vjp,
+)
 from nfref.kernels.chain.block_rows import units_of
 from nfref.kernels.chain.interpreter import (
-    HEADER,
     block_of,
     cotangents_of_block,
     gather_block,
-    run_layer,
-    run_layer_vjp,
     scatter_block,
 )
 from nfref.kernels.jit import body, kernel, reduction
@@ -75,12 +81,12 @@ def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work
                 for k in range(parts[part], parts[part + 1]):
                     pc = starts[k]
                     storage = Storage(
-                        theta, code[pc + 4], tape, code[pc + 3] if back else 0, slope, ROWS
+                        theta, code[pc + AT], tape, code[pc + TAPE_AT] if back else 0, slope, ROWS
                     )
                     if part > 0 and k == parts[part]:
                         normalise(code[pc + HEADER], storage, block, batch.found[part - 1])
                     else:
-                        run_layer(chain, pc, storage, block)
+                        call_layer(code[pc], (chain, pc, storage, block))
                 if part < last:
                     moments(block.u, there, batch.of_blocks[part, b])
                 elif len(values.value) > 0:
@@ -96,29 +102,29 @@ def run_batch(chain, batch, theta, rows, values, g_values, loss, gradients, work
                     cotangents_of_block(block, g_values, loss, g, start, there)
                 else:
                     pc = starts[parts[part + 1]]
-                    storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
+                    storage = Storage(theta, code[pc + AT], tape, code[pc + TAPE_AT], slope, ROWS)
                     dim, found = code[pc + HEADER], batch.found[part]
                     normalise_vjp(dim, storage, g.u, found, there, len(rows.x))
                 for k in range(parts[part + 1] - 1, parts[part] - 1, -1):
                     pc = starts[k]
-                    storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slope, ROWS)
+                    storage = Storage(theta, code[pc + AT], tape, code[pc + TAPE_AT], slope, ROWS)
                     if part > 0 and k == parts[part]:
                         found, out = batch.found[part - 1], batch.of_blocks[part - 1, b]
                         sums(code[pc + HEADER], storage, g, found, out)
                     else:
-                        run_layer_vjp(chain, pc, storage, g, work.scratch)
+                        call_layer_vjp(code[pc + 1], (chain, pc, storage, g, work.scratch))
                 if part == 0:
                     scatter_block(g.u, gradients.x, start)
                     scatter_block(g.context, gradients.context, start)
         if finish_task(batch.counts, step, tasks):
             if step < last:
                 pc = starts[parts[part + 1]]
-                own, epsilon = theta[code[pc + 4] :], chain.reals[code[pc + 5]]
+                own, epsilon = theta[code[pc + AT] :], chain.reals[code[pc + REALS_AT]]
                 of_blocks, found = batch.of_blocks[part], batch.found[part]
                 combine_moments(code[pc + HEADER], own, epsilon, of_blocks, len(rows.x), found)
             elif part > 0 and back:
                 pc = starts[parts[part]]
-                own = gradients.theta[0, code[pc + 4] :]
+                own = gradients.theta[0, code[pc + AT] :]
                 of_blocks, found = batch.of_blocks[part - 1], batch.found[part - 1]
                 combine_sums(code[pc + HEADER], of_blocks, found, own)
             open_part(batch.counts, step + 1)

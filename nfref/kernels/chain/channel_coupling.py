@@ -23,7 +23,7 @@ from nfref.kernels.chain.convolution import (
 )
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.matmul import ROWS
 
 # The operands: the activation, the grid of pixels, how many channels stay, how many gains, channels
@@ -32,14 +32,14 @@ ChannelCoupling = namedtuple("ChannelCoupling", "activation grid stay gains chan
 
 
 @body
-def decode_channel_coupling(code, at, reals):
+def decode_channel_coupling(chain, pc):
     """Read a transformer, six numbers, the number of layers, channels, sizes and places."""
-    first = at + OPERANDS
+    code, first = chain.code, pc + OPERANDS
     channels, change = first + 7, code[first + 4]
     sizes = channels + code[first + 6] + 1
     end, grid = sizes + code[first + 6], Grid(code[first + 1], code[first + 2])
     n = pixels_of(grid) * change
-    places = decode(code, at, reals, end, n, change, n)
+    places = decode(chain, pc, end, n, change, n)
     numbers, layers = (code[first + 3], code[first + 5]), (code[channels:sizes], code[sizes:end])
     return ChannelCoupling(code[first], grid, *numbers, *layers, places)
 
@@ -82,16 +82,10 @@ def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
         g_theta[at + k] += total
 
 
-@body
-def channel_coupling(direction, operands, storage, block, kinds):
-    """Transform the channels that change, with parameters computed from those that stay.
-
-    direction : 1 from latent to data, -1 back
-    operands : ChannelCoupling
-    storage : Storage; the tape is filled
-    block : Block; u changes in place, log_det grows
-    kinds : of ``transform``: True, or None, for splines and mixtures
-    """
+@kernel
+def channel_coupling(chain, pc, storage, block):
+    """Transform the channels that change, with parameters computed from those that stay."""
+    operands = decode_channel_coupling(chain, pc)
     channels, stay, places = operands.channels, operands.stay, operands.places
     pixels, last = pixels_of(operands.grid), len(operands.sizes)
     theta, tape, u = storage.theta, storage.tape, block.u
@@ -114,18 +108,16 @@ def channel_coupling(direction, operands, storage, block, kinds):
         at, h_at = end_of(layer), out_at
     raw_at = h_at + pixels * operands.gains * ROWS
     times_gains(operands, theta, at, tape, h_at, raw_at)
-    transform_all(direction, places, tape, raw_at, 0, places.count, block, ROWS, kinds)
+    transform_all(places, tape, raw_at, 0, places.count, block, ROWS)
 
 
-@body
-def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds):
+@kernel
+def channel_coupling_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the network to the channels that stay.
 
-    direction, operands, kinds : as for :func:`channel_coupling`
-    storage : Storage; the tape as :func:`channel_coupling` left it
-    cotangents : Cotangents; u changes in place, context and theta grow
     scratch : twice the numbers of the network's widest layer
     """
+    operands = decode_channel_coupling(chain, pc)
     channels, stay, places = operands.channels, operands.stay, operands.places
     pixels, last = pixels_of(operands.grid), len(operands.sizes)
     theta, tape, g, g_theta = storage.theta, storage.tape, cotangents.u, cotangents.theta
@@ -135,7 +127,7 @@ def channel_coupling_vjp(direction, operands, storage, cotangents, scratch, kind
         at = end_of(layer_of(operands, k, at))
     raw_at = h_at + pixels * operands.gains * ROWS
     g_raw, n = units_of(scratch, 0, places.outputs), places.count
-    transform_all_vjp(direction, places, tape, raw_at, 0, n, cotangents, g_raw, ROWS, kinds)
+    transform_all_vjp(places, tape, raw_at, 0, n, cotangents, g_raw, ROWS)
     times_gains_vjp(operands, theta, at, tape, h_at, scratch, g_theta)
     g_at, other_at = 0, len(scratch) // 2
     for k in range(last - 1, -1, -1):

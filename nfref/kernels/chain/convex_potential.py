@@ -19,6 +19,7 @@ Tape: z and context; then of all hidden units h, s, c and g; F'' and, in its pla
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block import HEADER
 from nfref.kernels.chain.block_rows import (
     add_product,
     add_row_sums,
@@ -29,7 +30,7 @@ from nfref.kernels.chain.block_rows import (
 )
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.residual import gates, invert, slope_times
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction, reduction_kernel
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -41,7 +42,8 @@ Places = namedtuple("Places", "seen h s c g matrix tangents work other")
 
 
 @body
-def decode_potential(code, at):
+def decode_potential(chain, pc):
+    code, at = chain.code, pc + HEADER
     dim, context, layers = code[at], code[at + 1], code[at + 2]
     widths = code[at + 3 : at + 3 + layers]
     hidden, widest = 0, dim
@@ -69,9 +71,10 @@ def numbers_of_layer(f, k):
     return (f.dim + f.context + 1 + (f.widths[k - 1] if k > 0 else 0)) * f.widths[k]
 
 
-@body
-def potential(f, storage, block):
+@kernel
+def potential(chain, pc, storage, block):
     """Compute x = grad F(z) in place; add log det F'' to log_det."""
+    f = decode_potential(chain, pc)
     theta, tape, u = storage.theta, storage.tape, block.u
     at, fan_in = places_of(f, storage.tape_at), f.dim + f.context
     seen = units_of(tape, at.seen, fan_in)
@@ -184,13 +187,14 @@ def downwards(f, weight, storage, at, flat):
 #    a_k' = h' s + s' c + c' c (1 - 2 s), which goes to U_k, b_k, P_k, z, the context and h_{k-1}.
 
 
-@reduction
-def potential_vjp(f, storage, cotangents, scratch):
+@reduction_kernel
+def potential_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the gradient of the potential; the tape is as :func:`potential` left it.
 
     scratch : the cotangents of s, c (before it m) and g (after it h, then a) of all units; those of
         p, in the layout of the tape; the widest layer twice, as working memory
     """
+    f = decode_potential(chain, pc)
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at, y = places_of(f, storage.tape_at), cotangents.u
     flat, context = y.reshape(y.size), cotangents.context.reshape(cotangents.context.size)

@@ -17,7 +17,7 @@ from nfref.kernels.chain.block_rows import (
 )
 from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before, width_of
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, kernel
 
 # The operands: the network's activation and widths (input to output), the coordinates that stay
 # and the places of those that change.
@@ -25,26 +25,20 @@ Coupling = namedtuple("Coupling", "activation widths stay places")
 
 
 @body
-def decode_coupling(code, at, reals):
+def decode_coupling(chain, pc):
     """Read a transformer, the activation, three lengths, widths, stay and places."""
-    lengths = at + OPERANDS + 1
+    code, lengths = chain.code, pc + OPERANDS + 1
     widths, n = lengths + 3, code[lengths + 2]
     stay = widths + code[lengths]
     change = stay + code[lengths + 1]
-    places = decode(code, at, reals, change, n, n, n)
-    return Coupling(code[at + OPERANDS], code[widths:stay], code[stay:change], places)
+    places = decode(chain, pc, change, n, n, n)
+    return Coupling(code[pc + OPERANDS], code[widths:stay], code[stay:change], places)
 
 
-@body
-def coupling(direction, operands, storage, block, kinds):
-    """Transform the coordinates that change, with parameters computed from those that stay.
-
-    direction : 1 from latent to data, -1 back
-    operands : Coupling
-    storage : Storage; the tape is filled
-    block : Block; u changes in place, log_det grows
-    kinds : of ``transform``: True, or None, for splines and mixtures
-    """
+@kernel
+def coupling(chain, pc, storage, block):
+    """Transform the coordinates that change, with parameters computed from those that stay."""
+    operands = decode_coupling(chain, pc)
     widths, stay, places = operands.widths, operands.stay, operands.places
     u, columns = block.u, storage.columns
     width = width_of(columns)
@@ -54,24 +48,21 @@ def coupling(direction, operands, storage, block, kinds):
     copy_rows(widths[0] - len(stay), block.context, 0, seen, len(stay), columns)
     mlp(widths, operands.activation, storage)
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1, width)
-    n, tape = places.count, storage.tape
-    transform_all(direction, places, tape, raw_at, 0, n, block, columns, kinds)
+    transform_all(places, storage.tape, raw_at, 0, places.count, block, columns)
 
 
-@body
-def coupling_vjp(direction, operands, storage, cotangents, scratch, kinds):
+@kernel
+def coupling_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the network to the coordinates that stay.
 
-    direction, operands, kinds : as for :func:`coupling`
-    storage : Storage; the tape as :func:`coupling` left it
-    cotangents : Cotangents; u changes in place, context and theta grow
     scratch : twice the numbers of the network's widest layer
     """
+    operands = decode_coupling(chain, pc)
     widths, stay, places = operands.widths, operands.stay, operands.places
     g, tape, columns, n = cotangents.u, storage.tape, storage.columns, places.count
     raw_at = storage.tape_at + rows_before(widths, len(widths) - 1)
     g_raw = units_of(scratch, 0, widths[-1])
-    transform_all_vjp(direction, places, tape, raw_at, 0, n, cotangents, g_raw, columns, kinds)
+    transform_all_vjp(places, tape, raw_at, 0, n, cotangents, g_raw, columns)
     g_seen_at = mlp_vjp(widths, operands.activation, storage, cotangents.theta, scratch)
     g_seen = units_of(scratch, g_seen_at, widths[0])
     for k in range(len(stay)):

@@ -4,15 +4,16 @@ theta: shift (D,), log_scale (D,). Tape: the products p (D, ROWS) = e^s u_latent
 derivative by the log-scale, as in ``transformers/affine.py``.
 """
 
-from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import units_of
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import kernel, reduction_kernel
 from nfref.kernels.simd.elementary import exp
 
 
-@body
-def elementwise(direction, dim, storage, block):
+@kernel
+def elementwise(chain, pc, storage, block):
     """Compute x = z e^s + t, or z = (x - t) e^-s, in place."""
+    direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
     theta, at, u, log_det = storage.theta, storage.at, block.u, block.log_det
     products = units_of(storage.tape, storage.tape_at, dim)
     for j in range(dim):
@@ -29,8 +30,9 @@ def elementwise(direction, dim, storage, block):
                 log_det[r] -= log_scale
 
 
-@reduction
-def elementwise_vjp(direction, dim, storage, cotangents):
+@reduction_kernel
+def elementwise_vjp(chain, pc, storage, cotangents, scratch):
+    direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
     theta, at = storage.theta, storage.at
     g, g_log_det, g_theta = cotangents.u, cotangents.log_det, cotangents.theta
     products = units_of(storage.tape, storage.tape_at, dim)

@@ -13,7 +13,7 @@ CHUNK = 8  # blocks that a thread takes at a time when nothing is summed over ro
 
 def value_and_finite(program, theta, x, context, threads):
     """Return (rows, log_det) of the rows x, and True if all of it is finite."""
-    program.ensure_compiled(x.dtype, gradient=False)
+    linked = program.linked(x.dtype, gradient=False)
     rows, values = inputs_and_values(x, context)
     if program.couples_rows:
         moments(program, theta, rows, values, threads)
@@ -21,19 +21,19 @@ def value_and_finite(program, theta, x, context, threads):
     blocks = -(-len(x) // ROWS)
     chunk, zeros = max(1, min(CHUNK, -(-blocks // threads))), []
     if blocks == 1:  # a closure and a list would take a tenth of the time of a row
-        return tuple(values), _evaluate(program, theta, rows, values, 0, 1) == 0
+        return tuple(values), _evaluate(program, linked, theta, rows, values, 0, 1) == 0
 
     def task(k):
-        zeros.append(_evaluate(program, theta, rows, values, k * chunk, (k + 1) * chunk))
+        zeros.append(_evaluate(program, linked, theta, rows, values, k * chunk, (k + 1) * chunk))
 
     share(task, -(-blocks // chunk), threads)
     return tuple(values), sum(zeros) == 0
 
 
-def _evaluate(program, theta, rows, values, first, last):
+def _evaluate(program, linked, theta, rows, values, first, last):
     """Compute the values of some blocks; return 0, or NaN if one is not finite."""
     arrays = working_arrays(program, rows, 1, program.longest)
-    given = program.chain, theta, rows, values, *arrays, first, last
+    given = linked, theta, rows, values, *arrays, first, last
     zero = chain.evaluate(*given)
     program.workspace.give_back(*arrays)
     return zero
@@ -61,7 +61,7 @@ def normal_loss_cotangents(program, theta, x, context, threads, weight=None):
 
 
 def _vjp(program, theta, x, context, g_values, loss, threads):
-    program.ensure_compiled(x.dtype)
+    linked = program.linked(x.dtype)
     rows = chain.Inputs(writable(x), writable(context))
     g_x, g_context = np.empty_like(rows.x), np.empty_like(rows.context)
     blocks, count = program.partial_sums(len(x))
@@ -76,7 +76,7 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
         _whole_batch(program, theta, rows, nothing, g_values, loss, gradients, blocks, threads)
 
     def task(k):
-        work, given = work_of(program, rows), (program.chain, theta, rows, g_values, loss)
+        work, given = work_of(program, rows), (linked, theta, rows, g_values, loss)
         gradients = chain.Gradients(g_x, g_context, partial_sums[k])
         chain.vjp(*given, gradients, work, k * blocks, (k + 1) * blocks)
         workspace.give_back(*work)
@@ -97,7 +97,6 @@ def _vjp(program, theta, x, context, g_values, loss, threads):
 
 def moments(program, theta, rows, values, threads):
     """Fill values; return (B, 2, D), means and variances of the input of each batch norm."""
-    program.ensure_compiled(rows.x.dtype, gradient=False)
     nothing = chain.Gradients(rows.x[:0], rows.x[:0], rows.x[:0])
     return _whole_batch(program, theta, rows, values, values, _no_loss(rows.x), nothing, 1, threads)
 
@@ -106,6 +105,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     """Run a chain with batch norm in training (see ``batch_norm``); return the moments."""
     blocks, dim, take = -(-len(rows.x) // ROWS), rows.x.shape[1], program.workspace.take
     dtype, back, cuts = rows.x.dtype, len(gradients.theta) > 0, len(program.parts) - 2
+    linked = program.linked(dtype, gradient=back)
     of_blocks, found = np.empty((cuts, blocks, 2, dim)), np.empty((cuts, 5, dim))
     counts = phase_barrier.make_counts((2 if back else 1) * cuts + 1)
     batch = Batch(program.parts, of_blocks, found, counts, group)
@@ -116,7 +116,7 @@ def _whole_batch(program, theta, rows, values, g_values, loss, gradients, group,
     def task(k):
         tape, slopes = tapes or (take((1, program.longest), dtype), np.empty((1, 0), dtype))
         scratch = take((program.scratch,), dtype)
-        given = program.chain, batch, theta, rows, values, g_values, loss, gradients
+        given = linked, batch, theta, rows, values, g_values, loss, gradients
         run_batch(*given, chain.Work(every, tape, slopes, scratch))
         program.workspace.give_back(scratch, *([] if tapes else [tape]))
 

@@ -214,7 +214,7 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
 def _run(now, inputs, loss, schedule):
     """Run the kernel on all threads; return its results."""
     program, state, mask = now.program, now.state, now.layout.mask
-    program.ensure_compiled(state.dtype)
+    linked = program.linked(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
     sums = int(np.max(schedule.groups[:, 1]))
     tasks = max(sums, min(threads(), pieces // MANY))
@@ -225,7 +225,7 @@ def _run(now, inputs, loss, schedule):
     mask = np.empty(0, state.dtype) if mask is None else mask
 
     def task(k):
-        work, given = work_of(program, inputs), (program.chain, inputs, loss, mask)
+        work, given = work_of(program, inputs), (linked, inputs, loss, mask)
         make_steps(*given, schedule, state, found, tasks, work)
         program.workspace.give_back(*work)
 

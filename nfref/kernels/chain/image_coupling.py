@@ -27,7 +27,7 @@ from nfref.kernels.chain.convolution import (
 )
 from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.matmul import ROWS
 
@@ -43,13 +43,13 @@ Kept = namedtuple("Kept", "h active middle total raw")
 
 
 @body
-def decode_image_coupling(code, at, reals):
+def decode_image_coupling(chain, pc):
     """Read a transformer, nine numbers, which numbers stay, places, and their pixels."""
-    first = at + OPERANDS
+    code, first = chain.code, pc + OPERANDS
     grid, channels, n = Grid(code[first + 1], code[first + 2]), code[first + 3], code[first + 7]
     size, stays = channels * pixels_of(grid), first + 9
     change = stays + size
-    places, asked = decode(code, at, reals, change, n, channels, size), change + 2 * n
+    places, asked = decode(chain, pc, change, n, channels, size), change + 2 * n
     numbers = channels, code[first + 4], code[first + 5], code[first + 6]
     pixels = code[asked : asked + code[first + 8]]
     return ImageCoupling(code[first], grid, *numbers, code[stays:change], places, pixels)
@@ -114,16 +114,10 @@ def add_units(units, numbers, at, other_at):
     add_rows(units, units_of(numbers, other_at, units), 0, units_of(numbers, at, units), 0)
 
 
-@body
-def image_coupling(direction, operands, storage, block, kinds):
-    """Transform the numbers that change, with parameters computed from those that stay.
-
-    direction : 1 from latent to data, -1 back
-    operands : ImageCoupling
-    storage : Storage; the tape is filled
-    block : Block; u changes in place, log_det grows
-    kinds : of ``transform``: True, or None, for splines and mixtures
-    """
+@kernel
+def image_coupling(chain, pc, storage, block):
+    """Transform the numbers that change, with parameters computed from those that stay."""
+    operands = decode_image_coupling(chain, pc)
     channels, fan_in, hidden = operands.channels, operands.fan_in, operands.hidden
     tape, u, pixels = storage.tape, block.u, pixels_of(operands.grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
@@ -160,7 +154,7 @@ def image_coupling(direction, operands, storage, block, kinds):
         h = above
     network_outputs(operands, storage, places)
     change, raw = operands.change, start + places.raw * ROWS
-    transform_all(direction, change, tape, raw, 0, change.count, block, ROWS, kinds)
+    transform_all(change, tape, raw, 0, change.count, block, ROWS)
 
 
 @body
@@ -180,15 +174,13 @@ def network_outputs(operands, storage, places):
         convolve_and_shift(last, pixel, storage, total, raw, 0)
 
 
-@body
-def image_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds):
+@kernel
+def image_coupling_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the network to the numbers that stay.
 
-    direction, operands, kinds : as for :func:`image_coupling`
-    storage : Storage; the tape as :func:`image_coupling` left it
-    cotangents : Cotangents; u changes in place, context and theta grow
     scratch : the outputs or what the network sees, and four hidden layers
     """
+    operands = decode_image_coupling(chain, pc)
     channels, fan_in, hidden = operands.channels, operands.fan_in, operands.hidden
     g, g_theta, pixels = cotangents.u, cotangents.theta, pixels_of(operands.grid)
     activation, start, places = operands.activation, storage.tape_at, places_of(operands)
@@ -196,7 +188,7 @@ def image_coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
     raw, g_raw = start + places.raw * ROWS, units_of(scratch, 0, change.outputs)
     n, outputs = change.count, change.outputs // pixels
     clear(g_raw)  # numbers that stay have outputs too
-    transform_all_vjp(direction, change, tape, raw, 0, n, cotangents, g_raw, ROWS, kinds)
+    transform_all_vjp(change, tape, raw, 0, n, cotangents, g_raw, ROWS)
     # Cotangents of the sum of the skips and of h_b, and two layers of working memory.
     g_total = len(scratch) - 4 * units * ROWS
     layer = units * ROWS

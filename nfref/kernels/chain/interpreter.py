@@ -4,69 +4,32 @@ A chain is a program for a machine, which this module is. It reads one instructi
 runs it on a block of rows, and then computes their vector-Jacobian products in the opposite order.
 Instructions are whole numbers in ``code`` (``program`` writes them):
 
-    0 opcode   1 direction   2 length   3 place on the tape   4 place in theta   5 place in reals
-    6...       the operands, see the functions ``decode...``
+    0 address of the layer's kernel   1 that of its VJP   2 direction   3 place on the tape
+    4 place in theta   5 place in reals   6... the operands, see the functions ``decode...``
+
+If there is a transformer, it comes first among the operands: the addresses of its kernel and of its
+VJP, P, E and a number of its kind.
 
 A block of ``ROWS`` rows goes through all instructions before the next block starts, so hidden
 activations never leave the cache. Between instructions nothing is sliced, copied or allocated.
-
-``layer`` and ``layer_vjp`` are most of what there is to compile. So they are kernels by themselves:
-two processes can compile them side by side, and all other kernels call them by their address.
 """
 
 import math
 from collections import namedtuple
-from inspect import signature
 
-import numba
-import numpy as np
-from numba import types
-
-from nfref.kernels.chain.block import Block, Cotangents, Storage
-from nfref.kernels.chain.channel_coupling import (
-    channel_coupling,
-    channel_coupling_vjp,
-    decode_channel_coupling,
+from nfref.kernels.chain.block import (
+    AT,
+    TAPE_AT,
+    Block,
+    Cotangents,
+    Storage,
+    call_layer,
+    call_layer_vjp,
 )
-from nfref.kernels.chain.convex_potential import decode_potential, potential, potential_vjp
-from nfref.kernels.chain.coupling import coupling, coupling_vjp, decode_coupling
-from nfref.kernels.chain.elementwise import elementwise, elementwise_vjp
-from nfref.kernels.chain.image_coupling import (
-    decode_image_coupling,
-    image_coupling,
-    image_coupling_vjp,
-)
-from nfref.kernels.chain.linear import linear, linear_vjp, permute, permute_vjp
-from nfref.kernels.chain.made import decode_made, made, made_vjp
-from nfref.kernels.chain.radial import radial, radial_vjp
-from nfref.kernels.chain.residual import residual, residual_vjp
-from nfref.kernels.chain.sylvester import sylvester, sylvester_vjp
-from nfref.kernels.chain.tarflow import decode_tokens, tokens_to_latent, tokens_to_latent_vjp
-from nfref.kernels.jit import body, call_at, kernel, overloaded, reduction
+from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.matmul import COLUMNS, ROWS
 
-(
-    ELEMENTWISE,
-    COUPLING,
-    MADE,
-    LINEAR,
-    PERMUTE,
-    RADIAL,
-    SYLVESTER,
-    RESIDUAL,
-    CHANNEL_COUPLING,
-    IMAGE_COUPLING,
-    BATCH_NORM,
-    TOKENS,
-    POTENTIAL,
-) = range(13)
-HEADER = 6
-
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-
-# What the kernels read of a program: code, where its instructions start, real operands, and the
-# addresses of ``layer`` and ``layer_vjp`` in float32 and in float64, 0 until they are compiled.
-Chain = namedtuple("Chain", "code starts reals addresses")
 
 # Data x (N, D) with its context (N, C).
 Inputs = namedtuple("Inputs", "x context")
@@ -84,176 +47,6 @@ Gradients = namedtuple("Gradients", "x context theta")
 # Memory of a derivative: for a block and its cotangents (2, D + C + 1, ROWS), the tape of all
 # instructions, the slopes that belong to it, and as many numbers as any instruction needs.
 Work = namedtuple("Work", "blocks tape slopes scratch")
-
-
-@kernel
-def layer(
-    chain,
-    pc,
-    storage,
-    block,
-    couplings,
-    masks,
-    splines,
-    mixtures,
-    others,
-    radials,
-    sylvesters,
-    residuals,
-    images,
-    tokens,
-    potentials,
-):
-    """Run the instruction at ``pc``.
-
-    block : Block; u changes in place, log_det grows
-    storage : Storage; what the derivative needs is left on the tape
-    """
-    code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
-    opcode, reals, kinds = code[pc], chain.reals[code[pc + 5] :], (splines, mixtures)
-    if opcode == ELEMENTWISE:
-        elementwise(direction, code[at], storage, block)
-    if couplings is not None and opcode == COUPLING:
-        coupling(direction, decode_coupling(code, at, reals), storage, block, kinds)
-    if masks is not None and opcode == MADE:
-        made(direction, decode_made(code, at, reals), storage, block, kinds)
-    if others is not None and opcode == LINEAR:
-        linear(direction, code[at], code[at + 1], code[at + 2], storage, block)
-    if others is not None and opcode == PERMUTE:
-        permute(code[at + 1 : at + 1 + code[at]], storage, block.u)
-    if radials is not None and opcode == RADIAL:
-        radial(direction, code[at], storage, block)
-    if sylvesters is not None and opcode == SYLVESTER:
-        sylvester(direction, code[at], code[at + 1], storage, block)
-    if residuals is not None and opcode == RESIDUAL:
-        residual(code[at], code[at + 1], code[at + 3 : at + 3 + code[at + 2]], storage, block)
-    if images is not None and opcode == CHANNEL_COUPLING:
-        channel_coupling(direction, decode_channel_coupling(code, at, reals), storage, block, kinds)
-    if images is not None and opcode == IMAGE_COUPLING:
-        image_coupling(direction, decode_image_coupling(code, at, reals), storage, block, kinds)
-    if tokens is not None and opcode == TOKENS:
-        tokens_to_latent(decode_tokens(code, at, reals), storage, block, kinds)
-    if potentials is not None and opcode == POTENTIAL:
-        potential(decode_potential(code, at), storage, block)
-
-
-# Compiling all opcodes takes many times longer than compiling one. The tuple ``optional`` of a
-# kernel says for each of these names whether a chain needs it: True or None. They are arguments,
-# since what hangs on an argument that is None is cut away before compilation.
-OPTIONAL = tuple(signature(layer).parameters)[4:]
-
-
-@kernel
-def layer_vjp(
-    chain,
-    pc,
-    storage,
-    cotangents,
-    scratch,
-    couplings,
-    masks,
-    splines,
-    mixtures,
-    others,
-    radials,
-    sylvesters,
-    residuals,
-    images,
-    tokens,
-    potentials,
-):
-    """Compute the vector-Jacobian product of the instruction at ``pc``.
-
-    cotangents : Cotangents; u changes from that of the output to that of the input, context and
-        theta grow
-    storage : Storage; the tape as :func:`layer` left it, which may be overwritten
-    scratch : as many numbers as any of the instructions needs
-    """
-    code, direction, at = chain.code, chain.code[pc + 1], pc + HEADER
-    opcode, reals, kinds = code[pc], chain.reals[code[pc + 5] :], (splines, mixtures)
-    if opcode == ELEMENTWISE:
-        elementwise_vjp(direction, code[at], storage, cotangents)
-    if couplings is not None and opcode == COUPLING:
-        operands = decode_coupling(code, at, reals)
-        coupling_vjp(direction, operands, storage, cotangents, scratch, kinds)
-    if masks is not None and opcode == MADE:
-        made_vjp(direction, decode_made(code, at, reals), storage, cotangents, scratch, kinds)
-    if others is not None and opcode == LINEAR:
-        linear_vjp(direction, code[at], code[at + 1], code[at + 2], storage, cotangents, scratch)
-    if others is not None and opcode == PERMUTE:
-        permute_vjp(code[at + 1 : at + 1 + code[at]], cotangents.u, scratch)
-    if radials is not None and opcode == RADIAL:
-        radial_vjp(direction, code[at], storage, cotangents)
-    if sylvesters is not None and opcode == SYLVESTER:
-        sylvester_vjp(direction, code[at], code[at + 1], storage, cotangents, scratch)
-    if residuals is not None and opcode == RESIDUAL:
-        residual_vjp(code[at], code[at + 3 : at + 3 + code[at + 2]], storage, cotangents, scratch)
-    if images is not None and opcode == CHANNEL_COUPLING:
-        by_channel = decode_channel_coupling(code, at, reals)
-        channel_coupling_vjp(direction, by_channel, storage, cotangents, scratch, kinds)
-    if images is not None and opcode == IMAGE_COUPLING:
-        by_mask = decode_image_coupling(code, at, reals)
-        image_coupling_vjp(direction, by_mask, storage, cotangents, scratch, kinds)
-    if tokens is not None and opcode == TOKENS:
-        tokens_to_latent_vjp(decode_tokens(code, at, reals), storage, cotangents, scratch, kinds)
-    if potentials is not None and opcode == POTENTIAL:
-        potential_vjp(decode_potential(code, at), storage, cotangents, scratch)
-
-
-# Called by address --------------------------------------------------------------------------
-
-
-def run_layer(chain, pc, storage, block):
-    """Run the :func:`layer` of a chain in a kernel."""
-    layer(chain, pc, storage, block, *[True] * len(OPTIONAL))
-
-
-def run_layer_vjp(chain, pc, storage, cotangents, scratch):
-    """Run the :func:`layer_vjp` of a chain in a kernel."""
-    layer_vjp(chain, pc, storage, cotangents, scratch, *[True] * len(OPTIONAL))
-
-
-@overloaded(run_layer)
-def _run_layer(chain, pc, storage, block):
-    _check_types(0, block, chain, pc, storage, block)
-
-    def call(chain, pc, storage, block):
-        call_at(chain.addresses[block.u.itemsize // 8], (chain, pc, storage, block), EMPTY)
-
-    return call
-
-
-@overloaded(run_layer_vjp)
-def _run_layer_vjp(chain, pc, storage, cotangents, scratch):
-    _check_types(1, cotangents, chain, pc, storage, cotangents, scratch)
-
-    def call(chain, pc, storage, cotangents, scratch):
-        at = chain.addresses[2 + cotangents.u.itemsize // 8]
-        call_at(at, (chain, pc, storage, cotangents, scratch), EMPTY)
-
-    return call
-
-
-def _check_types(k, rows, *given):
-    """Check that a kernel passes the types that a layer is compiled for; nothing else would."""
-    function, expected = layers_for((), np.dtype(rows.types[0].dtype.name))[k]
-    if tuple(map(types.unliteral, given)) != expected:
-        raise TypeError(f"{function.__name__}: expected {expected}, got {given}")
-
-
-EMPTY = (0,) * len(OPTIONAL)  # nothing reads what stands in the place of an optional part
-
-
-def layers_for(optional, dtype):
-    """Return ``layer`` and ``layer_vjp``, and the types of their arguments for a dtype."""
-    flat, table = (np.empty((0,) * n, dtype) for n in (1, 2))
-    whole = np.empty(0, np.int64)
-    given = Chain(whole, whole, np.empty(0), whole), 0, Storage(flat, 0, flat, 0, flat, 0)
-    block, cotangents = Block(table, table, flat), Cotangents(table, table, flat, flat)
-    return [
-        (function, tuple(map(numba.typeof, (*given, *more, *optional))))
-        for function, more in ((layer, (block,)), (layer_vjp, (cotangents, flat)))
-    ]
 
 
 # Blocks --------------------------------------------------------------------------------------
@@ -305,8 +98,8 @@ def evaluate(chain, theta, rows, values, blocks, tape, first, last):
         columns = 1 if there == 1 else -(-there // COLUMNS) * COLUMNS
         for k in range(len(starts)):
             pc = starts[k]
-            storage = Storage(theta, code[pc + 4], tape, 0, no_slopes, columns)
-            run_layer(chain, pc, storage, block)
+            storage = Storage(theta, code[pc + AT], tape, 0, no_slopes, columns)
+            call_layer(code[pc], (chain, pc, storage, block))
         scatter_block(block.u, values.value, start)
         for r in range(there):
             values.log_det[start + r] = block.log_det[r]
@@ -345,35 +138,23 @@ def vjp(chain, theta, rows, g_values, loss, gradients, work, first, last):
         block.log_det[:] = 0
         there = min(ROWS, len(x) - start)
         columns = -(-there // COLUMNS) * COLUMNS
-        forward = columns if skips_columns(chain) else ROWS
+        # A layer that does not skip columns would take derivatives of what others left there, which
+        # may be infinite, and zero times that is NaN.
+        forward = columns if chain.skips_columns else ROWS
         for k in range(len(starts)):
             pc = starts[k]
-            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, forward)
-            run_layer(chain, pc, storage, block)
+            storage = Storage(theta, code[pc + AT], tape, code[pc + TAPE_AT], slopes, forward)
+            call_layer(code[pc], (chain, pc, storage, block))
         cotangents_of_block(block, g_values, loss, g, start, there)
         for k in range(len(starts) - 1, -1, -1):
             pc = starts[k]
-            storage = Storage(theta, code[pc + 4], tape, code[pc + 3], slopes, columns)
-            run_layer_vjp(chain, pc, storage, g, work.scratch)
+            storage = Storage(theta, code[pc + AT], tape, code[pc + TAPE_AT], slopes, columns)
+            call_layer_vjp(code[pc + 1], (chain, pc, storage, g, work.scratch))
         scatter_block(g.u, gradients.x, start)
         scatter_block(g.context, gradients.context, start)
 
 
 blocks_vjp, vjp = body(vjp), kernel(vjp)  # for kernels, and for Python
-
-
-@body
-def skips_columns(chain):
-    """Return whether all layers skip the columns of a block that hold no rows.
-
-    If one did not, it would take derivatives of what others left there, which may be infinite, and
-    zero times that is NaN.
-    """
-    for k in range(len(chain.starts)):
-        opcode = chain.code[chain.starts[k]]
-        if not (opcode == ELEMENTWISE or opcode == COUPLING or opcode == MADE or opcode == PERMUTE):
-            return False
-    return True
 
 
 @body

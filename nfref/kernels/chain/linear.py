@@ -3,25 +3,29 @@
 See ``block`` for what a block, a tape and a cotangent are.
 """
 
-from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import add_row_sums, copy_row, copy_rows, units_of
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction_kernel
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # Permutation ---------------------------------------------------------------------------------
 
 
-@body
-def permute(order, storage, u):
+@kernel
+def permute(chain, pc, storage, block):
     """Set u_i = u_order[i]."""
+    code, at, u = chain.code, pc + HEADER, block.u
+    order = code[at + 1 : at + 1 + code[at]]
     before = units_of(storage.tape, storage.tape_at, len(order))
     copy_rows(len(order), u, 0, before, 0)
     for i in range(len(order)):
         copy_row(before, order[i], u, i)
 
 
-@body
-def permute_vjp(order, g, scratch):
+@kernel
+def permute_vjp(chain, pc, storage, cotangents, scratch):
+    code, at, g = chain.code, pc + HEADER, cotangents.u
+    order = code[at + 1 : at + 1 + code[at]]
     after = units_of(scratch, 0, len(order))
     copy_rows(len(order), g, 0, after, 0)
     for i in range(len(order)):
@@ -40,8 +44,16 @@ def permute_vjp(order, g, scratch):
 
 
 @body
-def linear(direction, channels, positions, factors, storage, block):
+def decode_linear(chain, pc):
+    """Return the direction, and the numbers of channels, positions and factors."""
+    code, at = chain.code, pc + HEADER
+    return code[pc + DIRECTION], code[at], code[at + 1], code[at + 2]
+
+
+@kernel
+def linear(chain, pc, storage, block):
     """Apply a linear map to the channels of each position; keep what the gradient needs."""
+    direction, channels, positions, factors = decode_linear(chain, pc)
     theta, tape = storage.theta, storage.tape
     flat = block.u.reshape(block.u.size)
     width = positions * ROWS
@@ -63,8 +75,9 @@ def linear(direction, channels, positions, factors, storage, block):
         block.log_det[r] += positions * theta[bias + channels]
 
 
-@reduction
-def linear_vjp(direction, channels, positions, factors, storage, cotangents, scratch):
+@reduction_kernel
+def linear_vjp(chain, pc, storage, cotangents, scratch):
+    direction, channels, positions, factors = decode_linear(chain, pc)
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     flat = cotangents.u.reshape(cotangents.u.size)
     width = positions * ROWS

@@ -37,7 +37,7 @@ from nfref.kernels.chain.network import (
     width_of,
 )
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 AHEAD = 16  # places
@@ -46,21 +46,22 @@ AHEAD = 16  # places
 # end.
 Net = namedtuple("Net", "activation widths size group_ends")
 
-# The operands: whether the sweep is sequential, the masked network, and the places in its order.
+# The operands: whether the sweep is sequential, as the network reads what comes out; the masked
+# network; and the places in its order.
 Made = namedtuple("Made", "sequential net places")
 
 
 @body
-def decode_made(code, at, reals):
+def decode_made(chain, pc):
     """Read a transformer, sequential, activation, three lengths, widths, places and group_ends."""
-    sequential = at + OPERANDS
+    code, sequential = chain.code, pc + OPERANDS
     lengths = sequential + 2
     n_widths, dim, n_ends = code[lengths], code[lengths + 1], code[lengths + 2]
     widths = lengths + 3
     order = widths + n_widths
     ends = order + 2 * dim
     group_ends = code[ends : ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
-    places = decode(code, at, reals, order, dim, 1, dim)
+    places = decode(chain, pc, order, dim, 1, dim)
     size = places.transformer.raw_rows
     net = Net(code[sequential + 1], code[widths:order], size, group_ends)
     return Made(code[sequential], net, places)
@@ -164,16 +165,10 @@ def weights_vjp(net, storage, g, g_theta):
         add_row_sums(g, here, fan_out, g_theta, bias, ROWS, columns)
 
 
-@body
-def made(direction, operands, storage, block, kinds):
-    """Transform every coordinate, with parameters computed from those at the places before it.
-
-    direction : 1 from latent to data, -1 back
-    operands : Made; sequential if what the network reads is what comes out
-    storage : Storage; the tape is filled
-    block : Block; u changes in place, log_det grows
-    kinds : of ``transform``: True, or None, for splines and mixtures
-    """
+@kernel
+def made(chain, pc, storage, block):
+    """Transform every coordinate, with parameters computed from those at the places before it."""
+    operands = decode_made(chain, pc)
     net, places, sequential, u = operands.net, operands.places, operands.sequential, block.u
     widths, ends, columns, order = net.widths, net.group_ends, storage.columns, places.rows
     last, width = len(widths) - 1, width_of(columns)
@@ -200,20 +195,18 @@ def made(direction, operands, storage, block, kinds):
         first, end = ends[0, group], ends[0, group + 1]
         if columns == 1 and not sequential:
             first, end = 0, end if group == groups - 1 else 0
-        transform_all(direction, places, storage.tape, raw_at, first, end, block, columns, kinds)
+        transform_all(places, storage.tape, raw_at, first, end, block, columns)
         for place in range(first, end if sequential else first):
             copy_row(u, order[place], seen, n_context + place, columns)
 
 
-@body
-def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
+@kernel
+def made_vjp(chain, pc, storage, cotangents, g_tape):
     """Go back. Sequential: the last place first; its cotangent is complete, then its inputs are.
 
-    direction, operands, kinds : as for :func:`made`
-    storage : Storage; the tape as :func:`made` left it
-    cotangents : Cotangents; u changes in place, context and theta grow
     g_tape : scratch for the cotangents of the network's layers
     """
+    operands = decode_made(chain, pc)
     net, places, sequential = operands.net, operands.places, operands.sequential
     widths, ends, order = net.widths, net.group_ends, places.rows
     g, tape, last = cotangents.u, storage.tape, len(widths) - 1
@@ -231,9 +224,7 @@ def made_vjp(direction, operands, storage, cotangents, g_tape, kinds):
         group = groups - 1 - group
         first, end = ends[0, group], ends[0, group + 1]
         if down == 0:
-            transform_all_vjp(
-                direction, places, tape, raw_at, first, end, cotangents, g_raw, columns, kinds
-            )
+            transform_all_vjp(places, tape, raw_at, first, end, cotangents, g_raw, columns)
         elif down < last:
             group_vjp(net, storage, last - down, group, g_tape)
         else:

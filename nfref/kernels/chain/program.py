@@ -10,8 +10,8 @@ from contextlib import nullcontext, suppress
 
 import numpy as np
 
+from nfref.kernels.chain.block import ADDRESSES, KINDS, VALUES, Chain, types_for
 from nfref.kernels.chain.instructions import instruction_of
-from nfref.kernels.chain.interpreter import BATCH_NORM, HEADER, OPTIONAL, Chain, layers_for
 from nfref.kernels.jit import address
 from nfref.kernels.numba_internals import config
 from nfref.kernels.simd.matmul import ROWS, ensure_compiled
@@ -38,10 +38,10 @@ class Program:
 
     Attributes
     ----------
-    chain : Chain
-        What the kernels read.
-    optional : tuple
-        Which optional parts of the kernels it needs, as these take it.
+    calls : dict
+        (kind, kernel) -> places in the code for the address of that kernel.
+    chains : dict
+        (dtype, whether derivatives are compiled) -> Chain, see :meth:`linked`.
     workspace : Workspace
     longest, tape, scratch : int
         How many numbers the tape of any one instruction has, that of all, and what scratch the
@@ -61,6 +61,8 @@ class Program:
 
     def __init__(self, members, instructions):
         self.members = members
+        self.calls: dict = {}
+        self.chains: dict = {}
         paths = [path for _, _, path in members]
         self.paths = set(paths)
         self.above = {path[:k] for path in paths for k in range(len(path))}
@@ -74,33 +76,25 @@ class Program:
         reals: list[float] = []
         begin, tape = [], 0
         for path, instruction in zip(paths, instructions):
+            for kind, place, kernel in zip(KINDS, ADDRESSES, instruction.kernels):
+                self.calls.setdefault((kind, kernel), []).append(len(code) + place)
             begin.append(len(code))
-            code += [
-                instruction.opcode,
-                instruction.direction,
-                HEADER + len(instruction.operands),
-                tape,
-                starts[path],
-                len(reals),
-                *map(int, instruction.operands),
-            ]
+            code += [0, 0, instruction.direction, tape, starts[path], len(reals)]
+            code += map(int, instruction.operands)
             reals += instruction.reals
             tape += instruction.tape * ROWS
+        self.unlinked = Chain(
+            np.array(code, object if config.DISABLE_JIT else np.int64),
+            np.array(begin, np.int64),
+            np.array(reals, np.float64),
+            all(instruction.skips_columns for instruction in instructions),
+        )
         self.longest, self.scratch = (
             max(getattr(instruction, name) for instruction in instructions) * ROWS
             for name in ("tape", "scratch")
         )
-        self.chain = Chain(
-            np.array(code, np.int64),
-            np.array(begin, np.int64),
-            np.array(reals, np.float64),
-            np.zeros(4, np.int64),
-        )
-        self.optional = optional_parts(
-            {name for instruction in instructions for name in instruction.needs}
-        )
         self.workspace, self.tape, self.in_one_call = Workspace(), tape, 1
-        cuts = [k for k, one in enumerate(instructions) if one.opcode == BATCH_NORM]
+        cuts = [k for k, one in enumerate(instructions) if not one.kernels]
         self.parts = np.array([0, *cuts, len(instructions)])
         self.structure = None
         factorises = any(instruction.factorises for instruction in instructions)
@@ -111,14 +105,20 @@ class Program:
         """True when rows depend on each other."""
         return len(self.parts) > 2
 
-    def ensure_compiled(self, dtype, gradient=True):
-        """Compile what kernels call for this program, or read it from the cache on disk."""
-        at, addresses = dtype.itemsize // 8, self.chain.addresses
-        if addresses[2 * gradient + at] or config.DISABLE_JIT:
-            return
-        ensure_compiled(dtype, gradient)
-        for k, (layer, types) in enumerate(layers_for(self.optional, dtype)[: 1 + gradient]):
-            addresses[2 * k + at] = address(layer, types, "llvm_func_name")
+    def linked(self, dtype, gradient=True):
+        """Return what the kernels read, once all that they call for a dtype is compiled.
+
+        What is in the cache on disk is read from there.
+        """
+        found = self.chains.get((dtype, gradient))
+        if found is None:
+            ensure_compiled(dtype, gradient)
+            code, types = self.unlinked.code.copy(), types_for(dtype)
+            for (kind, kernel), places in self.calls.items():
+                if gradient or kind in VALUES:
+                    code[places] = address(kernel, types[kind], "llvm_func_name")
+            found = self.chains[dtype, gradient] = self.unlinked._replace(code=code)
+        return found
 
     def join_arrays_of(self, flow):
         """Pack by joining all arrays of a flow, if its instructions do nothing else."""
@@ -203,25 +203,6 @@ def joined(arrays, dtype):
         with suppress(TypeError, ValueError):  # not in C order; no bytes at all
             return np.frombuffer(bytearray().join(arrays), dtype)
     return np.concatenate([np.zeros(0, dtype), *(array.ravel() for array in arrays)], dtype=dtype)
-
-
-CHOSEN: set = set()  # the optional parts of all programs of this process
-
-
-def optional_parts(needs):
-    """Return the optional parts of the kernels for a program: True or None for each.
-
-    They are those that it needs, and splines too if an earlier program has the same parts with
-    splines. Such a kernel computes the same, to the bit, and exists already or soon will. So a
-    search over spline flows and affine ones compiles half as many.
-    """
-    own, wider = (
-        tuple(True if name in names else None for name in OPTIONAL)
-        for names in (needs, {*needs, "splines"})
-    )
-    chosen = wider if wider in CHOSEN else own
-    CHOSEN.add(chosen)
-    return chosen
 
 
 class Workspace:

@@ -16,9 +16,9 @@ made of distances is float64, as products of them may be too small for float32.
 
 import math
 
-from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import copy_rows, units_of
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction_kernel
 from nfref.kernels.simd.matmul import ROWS
 
 
@@ -59,9 +59,10 @@ def lengths(z0, u, dim, out):
         out[r] = longest * math.sqrt(total)
 
 
-@body
-def radial(direction, dim, storage, block):
+@kernel
+def radial(chain, pc, storage, block):
     """Compute x = z0 + v (slack + r) / (alpha + r), or the z that gives it, in place."""
+    direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
     theta, at, u = storage.theta, storage.at, block.u
     z0, alpha, slack = theta[at : at + dim], float(theta[at + dim]), float(theta[at + dim + 1])
     tape = units_of(storage.tape, storage.tape_at, dim + 2)
@@ -96,9 +97,10 @@ def radial(direction, dim, storage, block):
 # 4. With e the cotangent of |v|, v gets f g + e v / |v|; z0 gets what rows do not.
 
 
-@reduction
-def radial_vjp(direction, dim, storage, cotangents):
+@reduction_kernel
+def radial_vjp(chain, pc, storage, cotangents, scratch):
     """Go back; the tape is as :func:`radial` left it."""
+    direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
     theta, at = storage.theta, storage.at
     g, g_log_det, g_theta = cotangents.u, cotangents.log_det, cotangents.theta
     alpha, slack = float(theta[at + dim]), float(theta[at + dim + 1])

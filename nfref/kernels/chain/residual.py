@@ -18,6 +18,7 @@ series two more matrices.
 
 from collections import namedtuple
 
+from nfref.kernels.chain.block import HEADER
 from nfref.kernels.chain.block_rows import (
     add_product,
     add_row,
@@ -30,7 +31,7 @@ from nfref.kernels.chain.block_rows import (
     units_of,
 )
 from nfref.kernels.chain.network import add_bias, rows_before, weight_at
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction, reduction_kernel
 from nfref.kernels.simd.elementary import exp_neg, log
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -79,11 +80,19 @@ def activate(beta, units, tape, h_at, d_at, a_at):
 
 
 @body
-def residual(dim, terms, widths, storage, block):
-    """Compute z = x + g(x) in place; add log |det(I + J)| to log_det.
+def decode_residual(chain, pc):
+    """Return D, the number of terms of the power series, and widths.
 
-    terms : the number of terms of the power series; 0 for the determinant itself
+    With 0 terms the determinant itself is computed.
     """
+    code, at = chain.code, pc + HEADER
+    return code[at], code[at + 1], code[at + 3 : at + 3 + code[at + 2]]
+
+
+@kernel
+def residual(chain, pc, storage, block):
+    """Compute z = x + g(x) in place; add log |det(I + J)| to log_det."""
+    dim, terms, widths = decode_residual(chain, pc)
     theta, tape, u = storage.theta, storage.tape, block.u
     at = places_of(storage.tape_at, dim, widths)
     seen = units_of(tape, at.values, widths[0])
@@ -234,12 +243,13 @@ def multiply(dim, power, matrix, row):
 #    s'' = beta e,  dh/dbeta = a^2 f,  dd/dbeta = a e.
 
 
-@reduction
-def residual_vjp(dim, widths, storage, cotangents, scratch):
+@reduction_kernel
+def residual_vjp(chain, pc, storage, cotangents, scratch):
     """Go back; the tape is as :func:`residual` left it.
 
     scratch : the cotangents of all d_l, in the order of the tape; and the widest layer twice
     """
+    dim, _, widths = decode_residual(chain, pc)
     theta, tape, g, g_theta = storage.theta, storage.tape, scratch, cotangents.theta
     at = places_of(storage.tape_at, dim, widths)
     clear(units_of(scratch, 0, at.units))

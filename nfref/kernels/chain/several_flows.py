@@ -45,7 +45,8 @@ def _prepared(flows, params, dtype):
     every = [program for (program,) in found]
     if any(program.couples_rows for program in every):
         return None
-    for program in every:
-        program.ensure_compiled(dtype, gradient=False)
-    calls = [(program.chain, program.pack(own, dtype)) for program, own in zip(every, params)]
+    calls = [
+        (program.linked(dtype, gradient=False), program.pack(own, dtype))
+        for program, own in zip(every, params)
+    ]
     return max(every, key=lambda program: program.longest), calls

@@ -11,10 +11,10 @@ Tape: the input (D, ROWS), then y, a, and h or -h, with the sign of the directio
 import math
 from collections import namedtuple
 
-from nfref.kernels.chain.block import FORWARD
+from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import add_multiple, add_row_sums, add_rows, copy_rows, units_of
 from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction_kernel
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # Starts of the parts of theta, and of their cotangents.
@@ -32,8 +32,15 @@ def places_of(at, dim, m):
 
 
 @body
-def sylvester(direction, dim, m, storage, block):
+def decode_sylvester(chain, pc):
+    """Return the direction, D and M."""
+    return chain.code[pc + DIRECTION], chain.code[pc + HEADER], chain.code[pc + HEADER + 1]
+
+
+@kernel
+def sylvester(chain, pc, storage, block):
     """Compute x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
+    direction, dim, m = decode_sylvester(chain, pc)
     theta, tape, u, log_det = storage.theta, storage.tape, block.u, block.log_det
     at = places_of(storage.at, dim, m)
     x_at = storage.tape_at
@@ -77,9 +84,10 @@ def sylvester(direction, dim, m, storage, block):
 # The entries below the diagonals of R1 and R2 are no parameters: ``unpack`` drops their cotangents.
 
 
-@reduction
-def sylvester_vjp(direction, dim, m, storage, cotangents, scratch):
+@reduction_kernel
+def sylvester_vjp(chain, pc, storage, cotangents, scratch):
     """Go back; the tape is as :func:`sylvester` left it; ``scratch`` has 2 M + 1 rows."""
+    direction, dim, m = decode_sylvester(chain, pc)
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta
     at = places_of(storage.at, dim, m)
     flat = cotangents.u.reshape(cotangents.u.size)

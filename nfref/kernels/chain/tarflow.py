@@ -22,7 +22,7 @@ from nfref.kernels.chain.block_rows import (
 )
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, reduction
+from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -45,10 +45,10 @@ Back = namedtuple("Back", "g theta")
 
 
 @body
-def decode_tokens(code, at, reals):
-    k = at + OPERANDS
+def decode_tokens(chain, pc):
+    code, k = chain.code, pc + OPERANDS
     n = code[k] * code[k + 1]
-    places = decode(code, at, reals, k + 7, n, n, n)
+    places = decode(chain, pc, k + 7, n, n, n)
     sizes = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4], code[k + 5], code[k + 6]
     return Tokens(*sizes, places)
 
@@ -241,9 +241,10 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
                     add_product(g_w, s, q, j * length + t, g_k, j * length + s)
 
 
-@body
-def tokens_to_latent(own, storage, block, kinds):
+@kernel
+def tokens_to_latent(chain, pc, storage, block):
     """Transform every coordinate, with parameters computed from the tokens before its own."""
+    own = decode_tokens(chain, pc)
     c, length, width, tape, u = own.channels, own.length, own.width, storage.tape, block.u
     x_at = storage.tape_at
     h_at = x_at + width * length * ROWS
@@ -286,7 +287,7 @@ def tokens_to_latent(own, storage, block, kinds):
         for t in range(length - 1, 0, -1):
             copy_row(raw, j * length + t - 1, raw, j * length + t)
         clear_row(raw, j * length)
-    transform_all(-1, places, tape, place_at, 0, places.count, block, ROWS, kinds)
+    transform_all(places, tape, place_at, 0, places.count, block, ROWS)
 
 
 @body
@@ -334,9 +335,10 @@ def gelu_vjp(own, tape, place, g, g_at):
             g[j, r] *= phi[j, r] + x * exp(number(-0.5) * x * x) * number(DENSITY_AT_ZERO)
 
 
-@body
-def tokens_to_latent_vjp(own, storage, cotangents, scratch, kinds):
-    """storage, cotangents: as everywhere; the tape as :func:`tokens_to_latent` left it."""
+@kernel
+def tokens_to_latent_vjp(chain, pc, storage, cotangents, scratch):
+    """Go back through the transformer, then through the layers."""
+    own = decode_tokens(chain, pc)
     c, length, width, tape, g = own.channels, own.length, own.width, storage.tape, cotangents.u
     back, places = Back(scratch, cotangents.theta), own.places
     stream, outputs = c * length * ROWS, places.outputs // length
@@ -350,7 +352,7 @@ def tokens_to_latent_vjp(own, storage, cotangents, scratch, kinds):
     g_seen = g_out + outputs * length * ROWS
     free = g_seen + width * length * ROWS
     g_raw, n = units_of(scratch, g_out, places.outputs), places.count
-    transform_all_vjp(-1, places, tape, raw_at, 0, n, cotangents, g_raw, ROWS, kinds)
+    transform_all_vjp(places, tape, raw_at, 0, n, cotangents, g_raw, ROWS)
     for j in range(outputs):
         for t in range(length - 1):
             copy_row(g_raw, j * length + t + 1, g_raw, j * length + t)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import convex_potential as kernels
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.networks.activations import sigmoid
 
@@ -28,7 +28,7 @@ def convex_potential(flow, direction):
         return {"layers": layers, **_through_softplus(params, OF_ALL, parts)}
 
     return Instruction(
-        chain.POTENTIAL,
+        (kernels.potential, kernels.potential_vjp),
         direction,
         [dim, context_dim, len(widths), *widths],
         size=(inputs + 1) * hidden + between + widths[-1] + dim + 1 + context_dim * dim,
@@ -36,7 +36,6 @@ def convex_potential(flow, direction):
         scratch=(3 + dim) * hidden + 2 * widest,
         pack=lambda params, dtype: _in_order(flow.constrained(params)),
         unpack=unpack,
-        needs=("potentials",),
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import elementwise as kernels
 from nfref.kernels.chain.instructions.instruction import Instruction
 
 
@@ -14,7 +14,7 @@ def _halves(params, cotangent):
 
 def _elementwise(flow, direction, unpack=_halves, plain=False):
     return Instruction(
-        chain.ELEMENTWISE,
+        (kernels.elementwise, kernels.elementwise_vjp),
         direction,
         [flow.dim],
         size=2 * flow.dim,
@@ -22,6 +22,7 @@ def _elementwise(flow, direction, unpack=_halves, plain=False):
         pack=flow._affine,
         unpack=unpack,
         plain=plain,
+        skips_columns=True,
     )
 
 
@@ -73,7 +74,7 @@ def _batch_norm_in_training(flow):
         return {**found, "running_mean": nothing, "running_variance": nothing}
 
     return Instruction(
-        chain.BATCH_NORM,
+        (),
         -1,
         [flow.dim],
         size=2 * flow.dim,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import channel_coupling as by_channel
+from nfref.kernels.chain import image_coupling as by_mask
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
@@ -64,7 +65,7 @@ def channel_coupling(flow, direction):
     number = np.arange(change * pixels)
     places = *stay * pixels + number, *number % pixels * channels[-1] + number // pixels
     return Instruction(
-        chain.CHANNEL_COUPLING,
+        (by_channel.channel_coupling, by_channel.channel_coupling_vjp, *transformer.kernels),
         direction,
         [*transformer.whole, *numbers, *channels, *sizes, *places],
         size=int(ends[-1]) + gains,
@@ -73,7 +74,6 @@ def channel_coupling(flow, direction):
         pack=pack,
         unpack=unpack,
         reals=transformer.reals,
-        needs=("images", *transformer.needs),
     )
 
 
@@ -123,7 +123,7 @@ def image_coupling(flow, direction):
     numbers = ACTIVATIONS[flow.activation], *sizes, len(change), len(asked)
     raw = change % pixels * outputs + change // pixels
     return Instruction(
-        chain.IMAGE_COUPLING,
+        (by_mask.image_coupling, by_mask.image_coupling_vjp, *transformer.kernels),
         direction,
         [*transformer.whole, *numbers, *flow.stays, *change, *raw, *asked],
         size=int(ends[-1]),
@@ -136,7 +136,6 @@ def image_coupling(flow, direction):
         pack=pack,
         unpack=unpack,
         reals=transformer.reals,
-        needs=("images", *transformer.needs),
     )
 
 

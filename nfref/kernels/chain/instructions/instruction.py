@@ -11,7 +11,10 @@ class Instruction:
 
     Attributes
     ----------
-    opcode, direction : int
+    kernels : tuple
+        Those of its value and of its VJP, and the two of its transformer, if it has one. Batch norm
+        in training, which no kernel of a layer runs, has none.
+    direction : int
     operands : list of int
         What follows the header.
     size : int
@@ -27,13 +30,13 @@ class Instruction:
     plain : bool
         Whether packing is nothing but joining the leaves, so that a flat vector of
         parameters can be used where it stands.
-    needs : tuple of str
-        Which of the interpreter's ``OPTIONAL`` parts carry it out.
+    skips_columns : bool
+        Whether it leaves out the columns of a block that hold no rows.
     factorises : bool
         Whether packing multiplies or factorises large matrices.
     """
 
-    opcode: int
+    kernels: tuple
     direction: int
     operands: list
     size: int
@@ -43,5 +46,5 @@ class Instruction:
     scratch: int = 0
     reals: tuple = ()
     plain: bool = False
-    needs: tuple = ()
+    skips_columns: bool = False
     factorises: bool = False

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import linear as kernels
 from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 
 
@@ -17,7 +17,7 @@ def squeeze(flow, direction):
 def _permutation(order, direction):
     order = np.asarray(order) if direction == 1 else np.argsort(order)
     return Instruction(
-        chain.PERMUTE,
+        (kernels.permute, kernels.permute_vjp),
         direction,
         [len(order), *order],
         size=0,
@@ -26,7 +26,7 @@ def _permutation(order, direction):
         pack=lambda params, dtype: [],
         unpack=lambda params, cotangent: {},
         plain=True,
-        needs=("others",),
+        skips_columns=True,
     )
 
 
@@ -53,7 +53,7 @@ def _matrices(channels, pixels, direction, factors, packed, unpack):
         return unpack(params, g_matrices, direction * cotangent[end:-1], cotangent[-1])
 
     return Instruction(
-        chain.LINEAR,
+        (kernels.linear, kernels.linear_vjp),
         direction,
         [channels, pixels, factors],
         size=factors * square + channels + 1,
@@ -61,7 +61,6 @@ def _matrices(channels, pixels, direction, factors, packed, unpack):
         scratch=channels * pixels,
         pack=pack,
         unpack=split,
-        needs=("others",),
         factorises=channels >= LARGE,
     )
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import coupling as couplings
+from nfref.kernels.chain import made as masked
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.network import ACTIVATIONS
@@ -53,7 +54,7 @@ def coupling(flow, direction):
     widths = [len(stay) + flow.context_dim, *flow.hidden, transformer.raw_rows * len(change)]
     numbers = ACTIVATIONS[flow.activation], len(widths), len(stay), len(change)
     return Instruction(
-        chain.COUPLING,
+        (couplings.coupling, couplings.coupling_vjp, *transformer.kernels),
         direction,
         [*transformer.whole, *numbers, *widths, *stay, *change, *range(len(change))],
         size=net_size(widths),
@@ -63,7 +64,7 @@ def coupling(flow, direction):
         unpack=lambda params, cotangent: net_cotangent(widths, cotangent),
         reals=transformer.reals,
         plain=True,
-        needs=("couplings", *transformer.needs),
+        skips_columns=True,
     )
 
 
@@ -123,7 +124,7 @@ def made(flow, direction):
     numbers = int(sequential), ACTIVATIONS[flow.activation], len(widths), dim, groups + 1
     raw = transformer.raw_rows * np.arange(dim)
     return Instruction(
-        chain.MADE,
+        (masked.made, masked.made_vjp, *transformer.kernels),
         direction,
         [*transformer.whole, *numbers, *widths, *order, *raw, *ends.ravel()],
         size=net_size(widths),
@@ -132,7 +133,7 @@ def made(flow, direction):
         pack=pack,
         unpack=unpack,
         reals=transformer.reals,
-        needs=("masks", *transformer.needs),
+        skips_columns=True,
     )
 
 

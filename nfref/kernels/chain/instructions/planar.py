@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import sylvester as kernels
 from nfref.kernels.chain.instructions.instruction import Instruction
 
 
@@ -36,7 +36,7 @@ def planar(flow, direction):
         return {"u": g_u_hat + g_p * w, "b": g_b, "w": g_w}
 
     return Instruction(
-        chain.SYLVESTER,
+        (kernels.sylvester, kernels.sylvester_vjp),
         direction,
         [dim, 1],
         size=2 * dim + 4,
@@ -44,5 +44,4 @@ def planar(flow, direction):
         scratch=3,
         pack=pack,
         unpack=unpack,
-        needs=("sylvesters",),
     )

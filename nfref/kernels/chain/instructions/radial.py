@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import radial as kernels
 from nfref.kernels.chain.instructions.instruction import Instruction
 
 
@@ -24,12 +24,11 @@ def radial(flow, direction):
         }
 
     return Instruction(
-        chain.RADIAL,
+        (kernels.radial, kernels.radial_vjp),
         direction,
         [dim],
         size=dim + 2,
         tape=dim + 2,
         pack=lambda params, dtype: flow.constrained(params, None),
         unpack=unpack,
-        needs=("radials",),
     )

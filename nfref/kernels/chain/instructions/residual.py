@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import residual as kernels
 from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 from nfref.kernels.chain.instructions.networks import net_arrays, net_cotangent, net_size
 
@@ -41,7 +41,7 @@ def residual(flow, direction):
 
     matrices = dim * dim * (3 if terms else 1)
     return Instruction(
-        chain.RESIDUAL,
+        (kernels.residual, kernels.residual_vjp),
         direction,
         [dim, terms, len(widths), *widths],
         size=size + len(flow.hidden),
@@ -49,7 +49,6 @@ def residual(flow, direction):
         scratch=units + 2 * widest,
         pack=pack,
         unpack=unpack,
-        needs=("residuals",),
         factorises=widest >= LARGE,
     )
 

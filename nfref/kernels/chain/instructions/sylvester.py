@@ -3,7 +3,7 @@
 import numpy as np
 from autograd import make_vjp
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import sylvester as kernels
 from nfref.kernels.chain.instructions.instruction import LARGE, Instruction
 
 
@@ -43,7 +43,7 @@ def sylvester(flow, direction):
         return {**found, **_through_columns(flow, params, g_q)}
 
     return Instruction(
-        chain.SYLVESTER,
+        (kernels.sylvester, kernels.sylvester_vjp),
         direction,
         [dim, m],
         size=2 * m * (dim + m + 1),
@@ -51,7 +51,6 @@ def sylvester(flow, direction):
         scratch=2 * m + 1,
         pack=pack,
         unpack=unpack,
-        needs=("sylvesters",),
         factorises=dim >= LARGE,
     )
 

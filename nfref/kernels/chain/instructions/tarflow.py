@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nfref.kernels.chain import interpreter as chain
+from nfref.kernels.chain import tarflow as kernels
 from nfref.kernels.chain.instructions.instruction import Instruction
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.runtime import params as trees
@@ -24,7 +24,7 @@ def tarflow_block(flow, direction):
     tokens = np.arange(flow.dim).reshape(length, width)
     places = *(tokens[::-1] if flow.reverse else tokens).flat, *tokens.reshape(width, length).T.flat
     return Instruction(
-        chain.TOKENS,
+        (kernels.tokens_to_latent, kernels.tokens_to_latent_vjp, *transformer.kernels),
         direction,
         [*transformer.whole, *sizes, *places],
         size=(width + 1 + length + flow.context_dim) * c + flow.depth * layer + (c + 1) * outputs,
@@ -35,5 +35,4 @@ def tarflow_block(flow, direction):
         plain=True,
         unpack=lambda params, cotangent: trees.flatten(params)[1](cotangent),
         reals=transformer.reals,
-        needs=("tokens", *transformer.needs),
     )

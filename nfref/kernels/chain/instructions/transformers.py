@@ -1,13 +1,8 @@
-"""Transformers as operands: an opcode, P, E, and what the kind of transformer needs."""
+"""Transformers as operands: their kernels, P, E, and what the kind of transformer needs."""
 
 from collections import namedtuple
 
 from nfref.kernels.chain.transformers import (
-    ADDITIVE,
-    AFFINE,
-    INTEGRAL,
-    SIGMOIDS,
-    SPLINE,
     additive,
     affine,
     monotone_integral,
@@ -17,9 +12,9 @@ from nfref.kernels.chain.transformers import (
 from nfref.kernels.twin_lookup import twin_of
 from nfref.transformers.monotone_integral import clenshaw_curtis
 
-# A transformer among the operands of an instruction: ``whole`` numbers, as many as OPERANDS of
-# ``transformers``; ``reals``; P and E, for one coordinate; ``needs``, as those of an instruction.
-Operands = namedtuple("Operands", "whole reals raw_rows tape_rows needs")
+# A transformer among the operands of an instruction: ``kernels`` and ``whole`` numbers, which begin
+# with the addresses of these; ``reals``; P and E, for one coordinate.
+Operands = namedtuple("Operands", "kernels whole reals raw_rows tape_rows")
 
 
 def operands_of(transformer):
@@ -28,12 +23,12 @@ def operands_of(transformer):
     return None if encode is None else encode(transformer)
 
 
-def _operands(opcode, raw_rows, tape_rows, form, reals, needs=()):
-    return Operands([opcode, raw_rows, tape_rows, form], reals, raw_rows, tape_rows, needs)
+def _operands(kernels, raw_rows, tape_rows, form, reals):
+    return Operands(kernels, [0, 0, raw_rows, tape_rows, form], reals, raw_rows, tape_rows)
 
 
 def _additive(transformer):
-    return _operands(ADDITIVE, 1, additive.TAPE_ROWS, 0, ())
+    return _operands((additive.shift, additive.shift_vjp), 1, additive.TAPE_ROWS, 0, ())
 
 
 def _affine(transformer):
@@ -41,7 +36,8 @@ def _affine(transformer):
         return None
     form = affine.SCALES[transformer.scale]
     real = transformer.bound if form == affine.BOUNDED else transformer.offset
-    return _operands(AFFINE, 2, affine.TAPE_ROWS, form, (real,))
+    kernels = affine.scale_and_shift, affine.scale_and_shift_vjp
+    return _operands(kernels, 2, affine.TAPE_ROWS, form, (real,))
 
 
 def _spline(transformer):
@@ -52,26 +48,33 @@ def _spline(transformer):
     else:
         bounds = (bounds,)
     reals = (transformer.min_width, transformer.min_height, transformer.min_slope, *bounds)
-    return _operands(SPLINE, transformer.size, spline.TAPE_ROWS, form, reals, ("splines",))
+    kernels = spline.rational_quadratic, spline.rational_quadratic_vjp
+    return _operands(kernels, transformer.size, spline.TAPE_ROWS, form, reals)
 
 
 def _deep_sigmoid(transformer):
-    rows, reals = sigmoid_mixture.tape_rows(transformer.units), (transformer.min_slope,)
-    form = sigmoid_mixture.NAF
-    return _operands(SIGMOIDS, transformer.size, rows, form, reals, ("mixtures",))
+    reals, form = (transformer.min_slope,), sigmoid_mixture.NAF
+    return _sigmoids(transformer.size, transformer.units, form, reals)
 
 
 def _logistic_mixture(transformer):
-    rows, reals = sigmoid_mixture.tape_rows(transformer.components), (transformer.bound,)
-    form = sigmoid_mixture.FLOW_PLUS_PLUS
-    return _operands(SIGMOIDS, transformer.size, rows, form, reals, ("mixtures",))
+    reals, form = (transformer.bound,), sigmoid_mixture.FLOW_PLUS_PLUS
+    return _sigmoids(transformer.size, transformer.components, form, reals)
+
+
+def _sigmoids(size, units, form, reals):
+    kernels = sigmoid_mixture.sigmoids, sigmoid_mixture.sigmoids_vjp
+    return _operands(kernels, size, sigmoid_mixture.tape_rows(units), form, reals)
 
 
 def _monotone_integral(transformer):
     fractions, weights = clenshaw_curtis(transformer.nodes)
     reals = (transformer.bound, transformer.nodes / transformer.bound, *fractions, *weights)
-    rows, nodes = monotone_integral.tape_rows(transformer.units), transformer.nodes
-    return _operands(INTEGRAL, transformer.size, rows, nodes, reals, ("mixtures",))
+    rows, kernels = (
+        monotone_integral.tape_rows(transformer.units),
+        (monotone_integral.integral, monotone_integral.integral_vjp),
+    )
+    return _operands(kernels, transformer.size, rows, transformer.nodes, reals)
 
 
 ENCODERS = {

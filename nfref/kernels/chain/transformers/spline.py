@@ -13,7 +13,7 @@ import numpy as np
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.block_rows import rows_of
-from nfref.kernels.jit import body
+from nfref.kernels.jit import body, kernel
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 
 # The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
@@ -29,8 +29,9 @@ from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 BIN, SUM_W, SUM_H, WIDTH, HEIGHT, D0, D1, A, B, SLOPE, ABOVE0, ABOVE1, BOUND = range(13)
 TAPE_ROWS = 13
 
-# Tails. LINEAR_EACH: a bound for each coordinate, which BOUND holds already in the last one.
-LINEAR, CIRCULAR, LINEAR_EACH, BOUNDS_ON_TAPE = range(4)
+# Tails. LINEAR_EACH: a bound for each coordinate, which BOUND holds already in the last one. No
+# other transformer has forms below 0.
+LINEAR, CIRCULAR, LINEAR_EACH, BOUNDS_ON_TAPE = 0, 1, -1, -2
 
 
 @body
@@ -47,7 +48,7 @@ def settings(transformer, place):
     )
 
 
-@body
+@kernel
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; the first 2K raw numbers become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer, place)
@@ -274,7 +275,7 @@ def ends_of(total, part, is_last, bound):
 # 7. d = m + softplus(raw + c): raw gets 1 - e^-(d - m) times what d gets.
 
 
-@body
+@kernel
 def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
