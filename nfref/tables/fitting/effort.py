@@ -13,7 +13,7 @@ from nfref.runtime.annotations import Sequence
 from nfref.runtime.batching import ALIGNED
 
 # Seconds of a core for a step of up to ALIGNED rows and a parameter, and for a training besides.
-# 44 trainings of 150 to 40,000 rows of 3, 10 and 30 columns took 0.66 to 1.55 times as long (Zen 5
+# 42 trainings of 150 to 40,000 rows of 3, 10 and 30 columns took 0.66 to 1.55 times as long (Zen 5
 # with AVX-512). Fewer rows in a step take no less time, since kernels compute whole blocks.
 STEP_SECONDS, TRAINING_SECONDS = 7e-9, 0.025
 # Seconds of a whole fit for a row of a fold, about, but with "quick". On eight tables, with two
