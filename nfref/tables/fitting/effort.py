@@ -2,30 +2,30 @@
 
 A candidate pays if the nats that it promises are worth its seconds. Nats are counted over all rows
 of the table: the gain in the held-out mean times the number of rows. Seconds are estimated from the
-work, rows times epochs times parameters, not measured. So the same rows give the same candidates on
-every machine.
+work, steps times parameters, not measured. So the same rows give the same candidates on every
+machine.
 """
 
+import math
 from dataclasses import dataclass
 
 from nfref.runtime.annotations import Sequence
+from nfref.runtime.batching import ALIGNED
 
-# Seconds of a core for a row, an epoch and a parameter; measured with AVX2.
-SECONDS = 5e-10
-EPOCHS = 100  # of a training of which nothing is known yet
-# Seconds of a whole fit for a row of a fold, about. On eight tables, with two processors (Zen 5),
-# the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to 0.6 ms on five of
-# more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
-ROW_SECONDS, QUICK_ROW_SECONDS = 1e-3, 6e-4
+# Seconds of a core for a step of up to ALIGNED rows and a parameter, and for a training besides.
+# 42 trainings of 150 to 40,000 rows of 3, 10 and 30 columns took 0.66 to 1.55 times as long (Zen 5
+# with AVX-512). Fewer rows in a step take no less time, since kernels compute whole blocks.
+STEP_SECONDS, TRAINING_SECONDS = 7e-9, 0.025
+# Seconds of a whole fit for a row of a fold, about, but with "quick". On eight tables, with two
+# processors (Zen 5), the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to
+# 0.6 ms on five of more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
+ROW_SECONDS = 1e-3
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
 SECOND_SHARE, LATER_SHARE = 0.1, 0.5
 # Nats a row that the second flow gains besides, about. Relu units were up to 0.36 ahead of the
 # first in eleven tables, in others up to 1.2 behind, and a pool of both gains more.
 SECOND_GAIN = 0.1
-# A second costs more from CHEAP_ROWS rows on, up to DEAREST times the price. With 3,500 rows, a
-# price of 2 gained up to 0.1 nats over one of 5 on five tables; with 8,500 it gained nothing.
-CHEAP_ROWS, DEAREST = 3500, 2.5
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ class Effort:
     Attributes
     ----------
     price : float
-        Nats, over all rows, that a second of training must bring; see :meth:`price_for`.
+        Nats, over all rows, that a second of training must bring.
     row_trainings : int
         Rows times folds: the fewer the rows, the more folds.
     folds : int
         Most folds: more hold out too few rows each to stop early at the right time.
-    most : int
-        Most flow candidates.
+    most, most_alone : int
+        Most flow candidates, of several folds and of one. There a candidate is a single flow, and
+        a fourth and a fifth gained 0.02 to 0.2 nats on three tables of 12,000 rows.
     row_seconds : float
         The seconds that a whole fit takes for a row of a fold, about.
     short : bool
@@ -58,6 +59,7 @@ class Effort:
     row_trainings: int
     folds: int
     most: int
+    most_alone: int
     row_seconds: float = ROW_SECONDS
     short: bool = False
 
@@ -77,10 +79,6 @@ class Effort:
         whole = self.folds_for(rows) * self.row_seconds * rows
         return self.short or (time_budget is not None and time_budget < whole)
 
-    def price_for(self, rows: float) -> float:
-        """Return the nats that a second must bring: of many rows more, whose fits take long."""
-        return self.price * min(max(rows / CHEAP_ROWS, 1.0), DEAREST)
-
     def pays(self, gains: Sequence[float], rows: float, seconds: float) -> bool:
         """Decide whether another candidate pays.
 
@@ -95,27 +93,25 @@ class Effort:
         """
         if not gains:
             return True
-        if len(gains) >= self.most:
-            return False
         promised = (
             SECOND_GAIN + SECOND_SHARE * gains[0]
             if len(gains) == 1
             else LATER_SHARE * max(gains[-2:])
         )
-        return promised * rows >= self.price_for(rows) * seconds
+        return promised * rows >= self.price * seconds
 
 
 # Three folds and kinds gained -0.01 to 1.1 nats a row over two with "quick", in the median 0.07, on
 # 11 tables of 262 to 2,255 rows, for half a second more. Five folds lost 0.6 on one of them.
 EFFORTS = {
     "quick": Effort(
-        price=30.0, row_trainings=5_000, folds=3, most=3, row_seconds=QUICK_ROW_SECONDS, short=True
+        price=135, row_trainings=5_000, folds=3, most=3, most_alone=2, row_seconds=6e-4, short=True
     ),
-    "default": Effort(price=2.0, row_trainings=12_000, folds=5, most=4),
-    "thorough": Effort(price=0.2, row_trainings=40_000, folds=5, most=16),
+    "default": Effort(price=9.0, row_trainings=12_000, folds=5, most=4, most_alone=5),
+    "thorough": Effort(price=0.9, row_trainings=40_000, folds=5, most=16, most_alone=16),
 }
 
 
-def training_seconds(rows: int, parameters: int, epochs: float = EPOCHS) -> float:
-    """Estimate the seconds of one core for a training."""
-    return SECONDS * rows * parameters * epochs
+def epoch_seconds(rows: int, batch_size: int, parameters: int) -> float:
+    """Estimate the seconds of one core for an epoch."""
+    return STEP_SECONDS * math.ceil(rows / min(batch_size, ALIGNED)) * parameters

@@ -12,6 +12,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.batching import BLOCK
 from nfref.tables.densities.encoder import coded_columns, feature_count, places_of
+from nfref.tables.fitting.effort import TRAINING_SECONDS, epoch_seconds
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows, fold_numbers, make_folds
 from nfref.tables.fitting.plan import Plan
@@ -64,6 +65,8 @@ class FirstParameters:
         The rows of a step.
     likelihood : bool
         Whether the likelihood is maximised, and nothing else.
+    epoch_seconds : float
+        Of one core, estimated.
     """
 
     density: Density
@@ -71,6 +74,7 @@ class FirstParameters:
     unflatten: Callable[[Array], Any]
     step: int
     likelihood: bool
+    epoch_seconds: float
 
     @classmethod
     def of(cls, kind: FlowKind, training: UnitRows, plan: Plan) -> "FirstParameters":
@@ -80,7 +84,12 @@ class FirstParameters:
         batch = plan.batch_size or batch_size_for(kind, count)
         step = math.ceil(count / math.ceil(count / batch))
         vector, unflatten = trees.flatten(trees.cast(params, np.dtype(plan.dtype or "float32")))
-        return cls(density, vector, unflatten, step, kind.objective is None)
+        seconds = epoch_seconds(count, batch, len(vector))
+        return cls(density, vector, unflatten, step, kind.objective is None, seconds)
+
+    def seconds(self, epochs: float) -> float:
+        """Estimate the seconds of one core for a training of so many epochs."""
+        return TRAINING_SECONDS + epochs * self.epoch_seconds
 
     @cached_property
     def by_kernels(self) -> bool:

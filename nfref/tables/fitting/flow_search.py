@@ -157,7 +157,7 @@ class _FlowSearch:
         """Return the kind to train next; None if no other pays or time is out."""
         plan, first, trained = self.plan, self.kinds, self.trainings.trained
         count = len(trained)
-        if not first or count >= (math.inf if plan.members is None else plan.members):
+        if not first or count >= plan.most_kinds(len(self.folds)):
             return None
         for kind in first:
             if kind.name in self.trainings.known_kinds[count : count + 1]:
@@ -194,8 +194,7 @@ class _FlowSearch:
             for some in (found, [*found, trained.candidate()])
         )
         seconds = self.trainings.estimate(trained.kind, len(self.folds) - len(trained.done))
-        rows = self.rows.total
-        return (after - before) * rows >= self.plan.limits.price_for(rows) * seconds
+        return (after - before) * self.rows.total >= self.plan.limits.price * seconds
 
     def _train(self, trained, found):
         """Train a kind in each fold; return whether it is a candidate.

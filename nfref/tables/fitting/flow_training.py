@@ -19,7 +19,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Callable, Generator
 from nfref.runtime.checks import plural
 from nfref.tables.densities.pool import FittedFlow
-from nfref.tables.fitting.effort import training_seconds
+from nfref.tables.fitting.effort import epoch_seconds
 from nfref.tables.fitting.first_flow import batch_size_for, first_flow
 from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.folds import Fold, UnitRows
@@ -107,9 +107,8 @@ class _Training:
         steps = math.ceil(len(rows) / self.batch_size)
         patience = max(LEAST_PATIENCE, math.ceil(self.kind.patience * math.sqrt(len(rows)) / steps))
         # An epoch in every fold has to pay, like a candidate; the second part repeats it.
-        epoch = self.fold.of * training_seconds(len(rows), trees.count(self.start), epochs=2)
-        total = rows.total + held_out.total
-        price = plan.limits.price_for(total) * epoch / total
+        epoch = epoch_seconds(len(rows), self.batch_size, trees.count(self.start))
+        price = plan.limits.price * 2 * self.fold.of * epoch / (rows.total + held_out.total)
         return self._fit(
             self.start,
             rows,

@@ -15,7 +15,6 @@ from nfref.runtime.annotations import Any, Callable, Generator, Sequence
 from nfref.runtime.backends import threads
 from nfref.runtime.checks import plural
 from nfref.runtime.tasks import Tasks
-from nfref.tables.fitting.effort import EPOCHS, training_seconds
 from nfref.tables.fitting.first_flow import FirstParameters
 from nfref.tables.fitting.flow_folds import FlowFolds
 from nfref.tables.fitting.flow_kinds import FlowKind
@@ -221,32 +220,31 @@ class FlowTrainings:
         return min(threads(), len(self.folds)) if self.start(kind).by_kernels else 1
 
     def estimate(self, kind: FlowKind, folds: float | None = None) -> float:
-        """Estimate the seconds of one core for a kind, by default in all folds."""
-        training, parameters = self.folds[0].training, len(self.start(kind).vector)
-        epochs = [done.epochs for done in self.done] or [min(self.plan.epochs, EPOCHS)]
-        seconds = training_seconds(len(training), parameters, float(np.mean(epochs)))
-        return seconds * (len(self.folds) if folds is None else folds)
+        """Estimate the seconds of one core for a kind, by default in all folds; at first 0."""
+        if not self.done:
+            return 0.0
+        epochs = float(np.mean([done.epochs for done in self.done]))
+        return self.start(kind).seconds(epochs) * (len(self.folds) if folds is None else folds)
 
     def seconds(self, kind: FlowKind, folds: float | None = None) -> float:
         """Estimate the seconds that pass for a kind, by those of the trainings so far."""
-        if not self.done:
-            return 0.0
-        rows = len(self.folds[0].training)
-        work = sum(training_seconds(rows, len(one.vector), one.epochs) for one in self.done)
-        pace = sum(one.seconds for one in self.done) / max(work, 1e-9)
+        work = sum(
+            self.start(one.kind).seconds(done.epochs) for one in self.trained for done in one.done
+        )
+        pace = sum(done.seconds for done in self.done) / max(work, 1e-9)
         return self.estimate(kind, folds) * pace / self.at_once(kind)
 
     def _expected(self):
-        """Estimate the seconds of the whole search: this kind, and one more if it is the first."""
-        trained = self.trained[-1]
+        """Estimate the seconds of the whole search, with as many kinds as there may be."""
         if not self.done:
             return None
-        folds = len(self.folds) - len(trained.done) - 0.5
-        kinds = 1 + (len(self.trained) == 1 and self.plan.members != 1)
-        whole = self.plan.seconds() + self.seconds(
-            trained.kind, folds + (kinds - 1) * len(self.folds)
-        )
-        return whole if self.plan.time_budget is None else min(whole, self.plan.time_budget)
+        plan, trained, folds = self.plan, self.trained[-1], len(self.folds)
+        more = plan.most_kinds(folds) - len(self.trained)
+        kinds = [*plan.kinds[len(self.trained) :], *plan.kinds[:1] * more][:more]
+        # Of one fold, an idle thread trains the next kind.
+        later = sum(map(self.seconds, kinds)) / (min(2, threads()) if folds == 1 else 1)
+        whole = plan.seconds() + self.seconds(trained.kind, folds - len(trained.done) - 0.5) + later
+        return whole if plan.time_budget is None else min(whole, plan.time_budget)
 
     def how_cut(self) -> str:
         """Return how many trainings the time budget stopped early or left out, in words."""

@@ -107,15 +107,16 @@ class Plan:
         """The limits of what the fit may cost, in numbers."""
         return EFFORTS[self.effort]
 
-    @property
-    def wants_flows(self) -> bool:
-        """True if any flow is trained."""
-        return self.members != 0 and self.flow not in ("mixture", "gaussian")
+    def most_kinds(self, folds: int) -> int:
+        """Return the number of flow candidates that is asked for, or the most that may pay."""
+        if self.members is not None:
+            return self.members
+        return self.limits.most if folds > 1 else self.limits.most_alone
 
     @property
     def kinds(self) -> tuple[FlowKind, ...]:
-        """The kinds of the first candidates; later ones are of the best of these."""
-        if not self.wants_flows:
+        """The kinds of the first flow candidates; later ones are of the best of these."""
+        if self.members == 0 or self.flow in ("mixture", "gaussian"):
             return ()
         if self.flow == "auto":
             return SEARCHED if self.members is None else SEARCHED[: self.members]

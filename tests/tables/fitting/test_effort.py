@@ -7,11 +7,11 @@ import pytest
 
 import nfref
 from nfref.tables.fitting import candidates, flow_search
-from nfref.tables.fitting.effort import EFFORTS, Effort
+from nfref.tables.fitting.effort import EFFORTS, Effort, epoch_seconds
 from nfref.tables.fitting.plan import Plan
 from tests.tables.fitting.test_folds import fitted, rows
 
-FREE = Effort(price=0.0, row_trainings=400, folds=2, most=3)
+FREE = Effort(price=0.0, row_trainings=400, folds=2, most=3, most_alone=3)
 
 
 @pytest.mark.parametrize(
@@ -23,17 +23,22 @@ FREE = Effort(price=0.0, row_trainings=400, folds=2, most=3)
         ([1.0, 0.2], 50.0, True),  # half of the last gain, or of the one before
         ([1.0, 0.0, 0.4], 20.0, True),
         ([1.0, 0.0, 0.0], 0.1, False),
-        ([9.0] * 4, 0.1, False),
     ],
 )
 def test_a_candidate_pays_if_its_promise_is_worth_its_seconds(gains, seconds, pays):
-    effort = Effort(price=1.0, row_trainings=1, folds=1, most=4)
+    effort = Effort(price=1.0, row_trainings=1, folds=1, most=4, most_alone=4)
     assert effort.pays(gains, 100, seconds) == pays
 
 
-def test_a_second_costs_more_of_many_rows():
-    prices = [EFFORTS["default"].price_for(rows) for rows in (50, 3500, 7000, 8750, 100_000)]
-    np.testing.assert_allclose(prices, [2.0, 2.0, 4.0, 5.0, 5.0])
+def test_the_estimated_seconds_are_those_of_steps_and_parameters():
+    """A step of 64 rows takes as long as one of 128, which kernels compute at once."""
+    seconds = [epoch_seconds(12_800, size, 10**5) for size in (64, 128, 512)]
+    np.testing.assert_allclose(seconds, [0.14, 0.07, 0.07])
+
+
+def test_one_fold_has_room_for_one_more_candidate():
+    assert [Plan().most_kinds(folds) for folds in (5, 2, 1)] == [4, 4, 5]
+    assert Plan(members=2).most_kinds(1) == 2
 
 
 def test_the_cost_has_no_step_where_the_number_of_folds_changes():
@@ -51,7 +56,7 @@ def test_the_cost_has_no_step_where_the_number_of_folds_changes():
 def test_candidates_are_added_until_they_do_not_pay(monkeypatch):
     x = rows(300)
     for price, names in ((0.0, ["nsf", "nsf relu", "maf"]), (1e9, ["nsf"])):
-        effort = Effort(price, FREE.row_trainings, FREE.folds, FREE.most)
+        effort = replace(FREE, price=price)
         monkeypatch.setitem(EFFORTS, "default", effort)
         model = nfref.FlowDensity(epochs=2, random_state=0).fit(x)
         assert [one.name for one in model.candidates_ if "f" in one.name][-len(names) :] == names
@@ -59,7 +64,7 @@ def test_candidates_are_added_until_they_do_not_pay(monkeypatch):
 
 def test_a_candidate_that_does_not_pay_after_two_folds_is_left(monkeypatch):
     """It is in the table of candidates, and not in the pool."""
-    monkeypatch.setitem(EFFORTS, "default", Effort(0.0, 10_000, 3, 2))
+    monkeypatch.setitem(EFFORTS, "default", Effort(0.0, 10_000, 3, 2, 2))
     monkeypatch.setattr(flow_search._FlowSearch, "_promises", lambda *arguments: False)
     model = nfref.FlowDensity(epochs=2, random_state=0).fit(rows(300))
     pool, found = model.density_.pool, {one.name: one for one in model.candidates_}
