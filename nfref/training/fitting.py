@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.density import Density, check_density
-from nfref.flows.data_dependent import adapt, in_training
+from nfref.flows.data_dependent import adapt, in_training, keeps_statistics
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
@@ -396,28 +396,37 @@ class _Run:
 
     def _adapted(self, vector, rows, stage):
         """Return the parameters after layers have learned from rows, at this stage."""
+        if not keeps_statistics(self.density.flow):
+            return vector
         params = self.unflatten(vector)
-        return trees.flatten(adapt(self.density, params, rows.x, rows.context, stage))[0]
+        found = adapt(self.density, params, rows.x, rows.context, stage)
+        return vector if found is params else trees.flatten(found)[0]
 
     def _learns(self, stage):
         """Return whether any layer learns from rows at this stage, by trying a single row."""
-        params, row = self.unflatten(self.start), self.rows.at(slice(1))
-        return adapt(self.density, params, row.x, row.context, stage) is not params
+        return self._adapted(self.start, self.rows.at(slice(1)), stage) is not self.start
 
-    def history(self):
-        """Return the history, as in :class:`FitResult`."""
-        history = {"train": [train for train, _ in self.passed]}
+    def history(self, epochs=None):
+        """Return the history, as in :class:`FitResult`, of all epochs or the first ones."""
+        train, scores = zip(*self.passed[:epochs]) if self.passed else ((), ())
+        history = {"train": list(train)}
         if self.held_out is not None:
-            history["validation"] = [score for _, score in self.passed]
+            history["validation"] = list(scores)
         return history
 
     def state(self):
         """Return the :class:`FitState` after the last epoch."""
-        now, best, adam = self.now, self.best, self.now.optimizer
-        of_now = now.vector, now.averaged, adam.m, adam.v, adam.steps
-        of_best = best.vector, best.score, best.epoch
+        now, best, epochs = self.now, self.best, len(self.passed)
         rng = self.rng.bit_generator.state
-        return FitState(*of_now, *of_best, self.history(), rng, self.unflatten, self.evaluated)
+
+        def made():
+            adam = now.optimizer
+            of_now = now.vector, now.averaged, adam.m, adam.v, adam.steps
+            of_best = best.vector, best.score, best.epoch
+            history = self.history(epochs)
+            return FitState(*of_now, *of_best, history, rng, self.unflatten, self.evaluated)
+
+        return FitState.later(made)
 
 
 def mean_log_prob(
