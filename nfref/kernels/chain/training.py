@@ -100,8 +100,8 @@ class Layout(NamedTuple):
 
     places: np.ndarray | None = None
     mask: np.ndarray | None = None
-    back: np.ndarray | None = None
-    counts: Any = None
+    back: Any = None
+    counts: np.ndarray | None = None
 
     def packed(self, vector):
         return vector if self.places is None else _gathered(vector, self.places, self.mask)
@@ -158,8 +158,8 @@ def _found_layout(program, unflatten, vector):
     mask[used], counts[places[used]] = 1, 1
     layout = Layout(places, mask, back, counts)
     # Numbers drawn at random tell whether packing does anything else to them.
-    rng = np.random.default_rng(0)
-    some, g_theta = (rng.standard_normal(n, dtype) for n in (size, program.size))
+    drawn = np.random.default_rng(0).standard_normal(max(size, program.size), dtype)
+    some, g_theta = drawn[:size], drawn[: program.size]
     same = np.array_equal(
         program.pack(unflatten(some)["flow"], dtype), layout.packed(some)
     ) and np.array_equal(
