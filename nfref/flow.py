@@ -123,7 +123,7 @@ class Flow(Configuration):
         """
         return dispatch.run("flow", Flow._apply, self, -1, *self._checked(params, "x", x, context))
 
-    def members(self, direction: int = 1) -> list[Any]:
+    def members(self, direction: int = 1) -> list[tuple["Flow", int, tuple]]:
         """Return the flows that this flow is composed of, in order of execution.
 
         Parameters

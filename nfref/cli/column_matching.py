@@ -7,13 +7,14 @@ import numpy as np
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.data import Data
 from nfref.cli.streams import note
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
 from nfref.tables.reading.read import only
+from nfref.tables.reading.table import Keep
 from nfref.tables.reading.text import are_whole
-from nfref.tables.schema.columns import is_whole
+from nfref.tables.schema.columns import Column, is_whole
 
 
 def for_model(data: Data, model: Model) -> tuple[Array, bool]:
@@ -24,9 +25,7 @@ def for_model(data: Data, model: Model) -> tuple[Array, bool]:
     return values, data.table.named and (named or data.columns == columns)
 
 
-def known_to(
-    model: Model, also: Sequence[str | None] = (), optional: Sequence[str] = ()
-) -> Callable[..., Any]:
+def known_to(model: Model, also: Sequence[str | None] = (), optional: Sequence[str] = ()) -> Keep:
     """Return a function that chooses which columns of a file are read.
 
     If a file with names holds all the model's columns but ``optional`` ones, these and ``also`` are
@@ -55,7 +54,7 @@ def unknown_to(model: Model, columns: Sequence[str], named: bool) -> list[str]:
     return [name for name in columns if name not in names]
 
 
-def texts_for(model: Model, also: Sequence[str | None] = ()) -> Callable[..., Any]:
+def texts_for(model: Model, also: Sequence[str | None] = ()) -> Keep:
     """Return a function that names the columns of a file whose cells are text.
 
     These are the model's columns of text, and all columns that the model does not know but
@@ -91,7 +90,7 @@ def with_text(data: Data, values: Array, model: Model) -> Array:
     return stacked(cells_of(data, values, model)) if data.table.labels else values
 
 
-def whole_columns(columns: Sequence[Any], cells: Sequence[Array] | None = None) -> list[str]:
+def whole_columns(columns: Sequence[Column], cells: Sequence[Array] | None = None) -> list[str]:
     """Return the names of columns that hold only whole numbers, and whose cells are such too."""
     if cells is None:
         return [column.name for column in columns if is_whole(column)]

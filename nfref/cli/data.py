@@ -12,11 +12,12 @@ import nfref
 from nfref.cli import arguments as arg
 from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.streams import row_bar
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables import reading
 from nfref.tables.reading.read import only
 from nfref.tables.reading.sampling import sample_rows
+from nfref.tables.reading.table import Keep, Texts
 from nfref.tables.schema.column_inference import asked_support, check_support
 
 TOY_ROWS = 5000
@@ -75,9 +76,9 @@ class Data:
 def load(
     name: str,
     header: str = "auto",
-    texts: Sequence[Any] | Callable[..., Any] = (),
+    texts: Texts = (),
     may_be_empty: bool = False,
-    keep: Callable[..., Any] | None = None,
+    keep: Keep | None = None,
 ) -> Data:
     """Load the data of that name: a file if it exists, otherwise built-in data.
 

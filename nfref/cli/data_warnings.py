@@ -13,7 +13,7 @@ from nfref.runtime.checks import plural
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.supports import Supports
 from nfref.tables.schema.column_inference import labels_repeat, minutes_of_real
-from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.columns import Category, Column, Continuous, is_missing
 from nfref.tables.schema.distinct_rows import effective_rows
 
 _NINES = re.compile("-?99+")  # codes of missing numbers in surveys and measurements
@@ -58,7 +58,7 @@ def sizes_of(data: Data, weight: Array | None) -> str:
     return f"{rows}, {columns}{part}"
 
 
-def summary_of(data: Data, columns: Sequence[Any], given: Sequence[str]) -> str:
+def summary_of(data: Data, columns: Sequence[Column], given: Sequence[str]) -> str:
     """Say in one line what the columns are."""
     real = [column for column in columns if isinstance(column, Continuous)]
     atoms = _atoms_of(columns, given)
@@ -109,7 +109,7 @@ def about_rows(
         )
 
 
-def about_columns(columns: Sequence[Any], given: Sequence[str]) -> Iterator[str]:
+def about_columns(columns: Sequence[Column], given: Sequence[str]) -> Iterator[str]:
     """Name the columns that are not simply real, rounded ones, and given ones."""
     kinds = [f"{column.name!r} {column.kind}" for column in columns if column.kind != "real"]
     if kinds:
@@ -141,7 +141,7 @@ def _listed(parts, most=NAMED):
     return ", ".join(parts[:most]) + more
 
 
-def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
+def about_ties(data: Data, columns: Sequence[Column]) -> Iterator[str]:
     """Name columns whose values repeat without a rounding step, number the rows, or are codes."""
     numbers = {column.name: column for column in columns if column.kind != "category"}
     codes, padded, often, coarse, counting, ordered = [], [], [], [], [], []
@@ -195,7 +195,7 @@ def about_ties(data: Data, columns: Sequence[Any]) -> Iterator[str]:
     yield from counting
     yield from ordered
     for column in columns:
-        if column.kind == "category" and len(column.labels) == len(data.values):
+        if isinstance(column, Category) and len(column.labels) == len(data.values):
             words = "differs in every row, like names of rows"
             yield f"{column.name!r} {words}: {_without(column.name)}"
 

@@ -51,7 +51,7 @@ def plot(options: Picture) -> None:
                 "--data: expected rows, because the model is given "
                 f"{', '.join(map(repr, density.given))}; got none"
             )
-        density = AsDensity(density, None if x is None else list(x.T))
+        density = AsDensity(density, () if x is None else list(x.T))
         x = None if x is None else density.numbers(list(x.T))
     plot_density("--out", options.out, density, model.params, columns, x)
     say_written(options.out)

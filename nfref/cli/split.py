@@ -6,6 +6,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.fitting.folds import held_out_copies, point_mass_rows
+from nfref.tables.schema.columns import Column
 from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
 LEAST_ROWS = 5
@@ -68,7 +69,7 @@ class Split:
         return cls(used[places], counts, max(1, round(len(places) / 10)))
 
     def for_columns(
-        self, columns: Sequence[Any], table: Sequence[Array], given: Sequence[str], seed: int
+        self, columns: Sequence[Column], table: Sequence[Array], given: Sequence[str], seed: int
     ) -> "Split":
         """Return the split of a table, with copies of a row in both parts where they have to be."""
         held = held_out_copies(columns, self.weight, 0.1, seed + 1)

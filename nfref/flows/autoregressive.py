@@ -352,7 +352,7 @@ class MAF(Composition):
         return with_fields_of(self, MADE, order=order, degrees=degrees)
 
     @cached_property
-    def flows(self) -> tuple[Any, ...]:
+    def flows(self) -> tuple[Flow, ...]:
         """The layers, from latent to data."""
         orders = orders_of(self.orders, self.dim, self.layers)
         degrees = (self.degrees,) * self.layers if self.degrees == "even" else self.degrees

@@ -19,7 +19,7 @@ class Composition(AdaptiveMembers):
 
     flows: Sequence[Flow]
 
-    def members(self, direction: int = 1) -> list[Any]:
+    def members(self, direction: int = 1) -> list[tuple[Flow, int, tuple]]:
         """Return the members' members, in the order of execution; see :meth:`Flow.members`."""
         if not maps_as(self, Composition):
             return super().members(direction)
@@ -138,7 +138,7 @@ class Invert(Adaptive):
         """The number of context features C."""
         return self.flow.context_dim
 
-    def members(self, direction: int = 1) -> list[Any]:
+    def members(self, direction: int = 1) -> list[tuple[Flow, int, tuple]]:
         """Return the flow's members, in the other direction."""
         if not maps_as(self, Invert):
             return super().members(direction)

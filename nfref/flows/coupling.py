@@ -217,7 +217,7 @@ class Coupling(SplitFlow):
 
     def conditioner(
         self, params: dict[str, Any], kept: Array, context: Array | None
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Array, ...]:
         """Return h for the coordinates that change, from those that stay."""
         inputs = with_context(angles_as_points(kept, self._angles_that_stay), context)
         return constrained(self.transformer, params, mlp(params["net"], inputs, self.activation))

@@ -7,6 +7,7 @@ flow as it acts on training batches.
 """
 
 from functools import cached_property, partial
+from typing import TypeGuard
 
 from nfref.density import Density
 from nfref.flow import Flow, context_for
@@ -98,7 +99,7 @@ def adapted(flow: Flow, params: Any, x: Array, context: Array | None, stage: str
     return flow._adapt(params, x, context, stage) if isinstance(flow, Adaptive) else params
 
 
-def keeps_statistics(flow: Flow) -> bool:
+def keeps_statistics(flow: Flow) -> TypeGuard[Adaptive]:
     """Return whether :func:`adapt` could change any parameters of a flow."""
     return isinstance(flow, Adaptive) and flow._keeps_statistics
 
@@ -132,20 +133,20 @@ class AdaptiveMembers(Adaptive):
 
     def _adapt_by_moments(self, params, x, context, stage):
         """Adapt batch norms in one pass of a twin; return None if that is not possible."""
-        norms = [member for member in self.members(-1) if keeps_statistics(member[0])]
+        norms = [(flow, path) for flow, _, path in self.members(-1) if keeps_statistics(flow)]
         if (
             stage == "evaluation"
             or not len(x)
             or not norms
-            or any(norm._with_moments is None for norm, _, _ in norms)
+            or any(norm._with_moments is None for norm, _ in norms)
         ):
             return None
         moments = dispatch.run(
             "batch_moments", lambda *_: None, in_training(self), params, x, context
         )
-        if moments is None or {path for _, _, path in norms} != set(moments):
+        if moments is None or {path for _, path in norms} != set(moments):
             return None
-        for norm, _, path in norms:
+        for norm, path in norms:
             own = trees.at_path(params, path)
             params = trees.with_part(
                 params, path, norm._with_moments(own, *moments[path][:, : norm.dim], stage)

@@ -37,7 +37,7 @@ class _Stack(Composition):
         self._layer(None)
 
     @cached_property
-    def flows(self):
+    def flows(self) -> tuple[MADE, ...]:
         return tuple(map(self._layer, orders_of(self.orders, self.dim, self.layers)))
 
     def _layer(self, order):

@@ -12,11 +12,12 @@ from functools import cached_property
 
 import numpy as np
 
+from nfref.flow import Flow
 from nfref.flows.autoregressive import MADE, check_orders, natural_order, orders_of
 from nfref.flows.composition import Composition
 from nfref.flows.coupling import Coupling, check_can_couple
 from nfref.flows.linear import LULinear
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Sequence
 from nfref.runtime.checks import check_count, one_of
 from nfref.transformers.rational_quadratic import RationalQuadratic, check_bound
 
@@ -102,7 +103,7 @@ class NSF(Composition):
         self._layer(natural_order(self.dim), 1)
 
     @cached_property
-    def flows(self) -> tuple[Any, ...]:
+    def flows(self) -> tuple[Flow, ...]:
         """The spline layers and the linear maps beside them, from latent to data."""
         orders = (
             orders_of(self.orders, self.dim, self.layers)

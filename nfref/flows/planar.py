@@ -225,6 +225,6 @@ class Planar(Composition):
     _converters = {"layers": check_count}
 
     @cached_property
-    def flows(self) -> tuple[Flow, ...]:
+    def flows(self) -> tuple[PlanarLayer, ...]:
         """The planar layers."""
         return (PlanarLayer(self.dim, self.context_dim),) * self.layers

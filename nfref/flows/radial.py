@@ -227,6 +227,6 @@ class Radial(Composition):
     _converters = {"layers": check_count}
 
     @cached_property
-    def flows(self) -> tuple[Flow, ...]:
+    def flows(self) -> tuple[RadialLayer, ...]:
         """The radial layers."""
         return (RadialLayer(self.dim, self.context_dim),) * self.layers

@@ -363,6 +363,6 @@ class Sylvester(Composition):
         return with_fields_of(self, SylvesterLayer, reverse=reverse)
 
     @cached_property
-    def flows(self) -> tuple[Flow, ...]:
+    def flows(self) -> tuple[SylvesterLayer, ...]:
         """The Sylvester layers."""
         return tuple(self._layer(k) for k in range(self.layers))

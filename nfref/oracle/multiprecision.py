@@ -32,7 +32,7 @@ def jacobian(function: Callable[..., Any], row: Sequence[Any], digits: int = 60)
         return mp.matrix(columns).T
 
 
-def log_abs_det(function: Any, row: Any, digits: Any = 60) -> Any:
+def log_abs_det(function: Callable[..., Any], row: Sequence[Any], digits: int = 60) -> Any:
     """Return log |det dx/dz| at a row in nats, as :func:`jacobian` takes it."""
     with mp.workdps(2 * digits):
         return mp.log(abs(mp.det(jacobian(function, row, digits))))

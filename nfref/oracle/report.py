@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable
+from nfref.runtime.annotations import Any, Array, Callable
 
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.3.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
@@ -196,7 +196,7 @@ def _number(value):
     return "" if value is None else f"{value:.1e}"
 
 
-def passed(name: str, why: str, error: Any = None, tolerance: float | None = None) -> Row:
+def passed(name: str, why: str, error: float | None = None, tolerance: float | None = None) -> Row:
     """Return the row of a property that passed."""
     return Row(name, PASS, why, "", error, tolerance)
 
@@ -228,7 +228,9 @@ def judged(name: str, why: str, where: str, error: float, tolerance: float) -> R
     return passed(name, why, error, tolerance)
 
 
-def verdict(name: str, error: Any, tolerance: Any, why: str, describe: Callable[..., str]) -> Row:
+def verdict(
+    name: str, error: Array, tolerance: Array, why: str, describe: Callable[..., str]
+) -> Row:
     """Return a row from (P,) or (P, K) errors; NaN is infinite, ``describe(p)`` the message."""
     error = np.where(np.isnan(error), np.inf, error)
     excess = error / np.maximum(tolerance, 1e-300)

@@ -18,12 +18,16 @@ __all__ = [
     "Mapping",
     "Params",
     "PathLike",
+    "Places",
     "Sequence",
 ]
 
 # Formulas take anything that computes like an array: a number, a box of autograd's, an object
 # array of sixty-digit numbers.
 Array: TypeAlias = NDArray[Any]
+
+# Which rows of an array: their numbers, a mask or a slice.
+Places: TypeAlias = Array | slice | Sequence[int]
 
 # Nested dicts and lists of arrays, as arguments. As a result they are Any or ``dict[str, Any]``:
 # of a union, ``params["flow"][0]`` would be an error in a user's code.

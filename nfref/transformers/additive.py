@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.transformers.transformer import Transformer
 
 # Formulas ---------------------------------------------------------------------------------
@@ -37,14 +37,14 @@ class Additive(Transformer):
     size = 1
     _twin = "additive"
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return (t,) from raw (1, ...)."""
         return (np.reshape(raw, raw.shape[1:]),)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z + t, 0)."""
         return additive_forward(z, *h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x - t, 0)."""
         return additive_inverse(x, *h)

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import sigmoid, softplus, tanh
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defjvp, defvjp, primitive
 from nfref.runtime.checks import check_positive, one_of
 from nfref.transformers.transformer import Transformer
@@ -122,7 +122,7 @@ class Affine(Transformer):
         """Return the learned factor of "tanh", one a coordinate; it starts at 1."""
         return {"factor": np.ones(count)} if self.scale == "tanh" else {}
 
-    def constrain(self, raw: Array, own: dict[str, Array] | None = None) -> tuple[Any, ...]:
+    def constrain(self, raw: Array, own: dict[str, Array] | None = None) -> tuple[Array, ...]:
         """Return (t, s), for "gate" (p, r + c); "tanh" needs its ``{"factor": ...}`` as ``own``."""
         # np.split, because autograd makes its gradient faster than that of two slices.
         shift, raw = (np.reshape(part, raw.shape[1:]) for part in np.split(raw, 2))
@@ -137,10 +137,10 @@ class Affine(Transformer):
             return shift, raw + self.offset
         return shift, log_scale_of_sigmoid(raw, self.offset)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz)."""
         return (gate_forward if self.scale == "gate" else affine_forward)(z, *h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx)."""
         return (gate_inverse if self.scale == "gate" else affine_inverse)(x, *h)

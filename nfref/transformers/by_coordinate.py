@@ -9,7 +9,7 @@ from functools import cached_property
 
 import autograd.numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.checks import as_tuple
 from nfref.transformers.transformer import Transformer, check_transformer
 
@@ -77,18 +77,18 @@ class ByCoordinate(Transformer):
             )
         return {}
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return one h for every group, from raw (P, ..., D)."""
         return tuple(
             transformer.constrain(raw[: transformer.size][..., columns])
             for transformer, columns in self.groups
         )
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape (..., D) of z."""
         return self._each("forward", z, h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape (..., D) of x."""
         return self._each("inverse", x, h)
 

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import sigmoid
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import at_least, check_positive, positive_below
 from nfref.transformers.rational_quadratic import (
     Spline,
@@ -106,7 +106,7 @@ def ends_of_bin(y: Array, x_k: Array, y_k: Array, s: Array, d: Array) -> tuple[A
     return left, right
 
 
-def cubic_curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def cubic_curve_inverse(y: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (x, log dx/dy) with g(x) = y, for y in [-B, B]."""
     return inverse_by_root(cubic_curve, ends_of_bin, y, *h)
 
@@ -143,16 +143,16 @@ class CubicSpline(Spline):
         """Numbers a coordinate takes: 2K + 2."""
         return 2 * self.bins + 2
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return knots and slopes (x_k, y_k, s_k, d_k) from network outputs raw (2K + 2, ...)."""
         return constrain(
             raw, self.bins, self.bound, self.min_width, self.min_height, self.min_slope
         )
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return on_the_line(cubic_curve_inverse, z, h, self.bound)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return on_the_line(lambda v, h: cubic_curve(v, *h), x, h, self.bound)

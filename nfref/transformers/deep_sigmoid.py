@@ -40,7 +40,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.networks.activations import largest, softplus
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import check_count, positive_below
 from nfref.transformers.rational_quadratic import knot_slopes
 from nfref.transformers.root import inverse_by_root
@@ -133,16 +133,16 @@ class DeepSigmoid(Transformer):
         """Numbers a coordinate takes: 3J."""
         return 3 * self.units
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return (a, b, log w), each (J, ...), from network outputs raw (3J, ...)."""
         a, b, log_w = np.split(raw, 3)
         return knot_slopes(a, self.min_slope), spread(b) + b, log_probabilities(log_w)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return sigmoids_forward(z, *h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return sigmoids_inverse(x, *h)
 

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, getval, primitive
 from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.affine import bounded
@@ -203,15 +203,15 @@ class Gaussianization(Transformer):
         """Numbers a coordinate takes: 2K."""
         return 2 * self.components
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return (a, b), each (K, ...), from raw (2K, ...)."""
         a, b = np.split(raw, 2)
         return bounded(a, self.bound), spread(b) + b
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return mixture_of_normals_forward(z, *h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return mixture_of_normals_inverse(x, *h)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.rational_quadratic import (
     Spline,
@@ -60,13 +60,13 @@ def line_in_bin(v: Array, ends: Array, others: Array, slopes: Array) -> tuple[Ar
     return low * b + high * a, slope
 
 
-def linear_curve(x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def linear_curve(x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (g(x), log g'(x)) for x in [-B, B]; h from :func:`constrain`."""
     y, slope = line_in_bin(x, *h)
     return y, np.log(slope)
 
 
-def linear_curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def linear_curve_inverse(y: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (x, log dx/dy) with g(x) = y, for y in [-B, B]."""
     x, slope = line_in_bin(y, h[1], h[0], h[2])
     return x, -np.log(slope)
@@ -100,14 +100,14 @@ class LinearSpline(Spline):
         """Numbers a coordinate takes: K."""
         return self.bins
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return knots and slopes from network outputs raw (K, ...)."""
         return constrain(raw, self.bound, self.min_height)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return on_the_line(linear_curve_inverse, z, h, self.bound)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return on_the_line(linear_curve, x, h, self.bound)

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import check_count, check_positive
 from nfref.transformers.affine import affine_forward, affine_inverse, bounded
 from nfref.transformers.deep_sigmoid import log_probabilities, logit_of_sigmoids, spread
@@ -99,7 +99,7 @@ class LogisticMixture(Transformer):
         """Numbers a coordinate takes: 3K + 2."""
         return 3 * self.components + 2
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return (a, b, mu, s, log pi) from raw (3K + 2, ...): a, b, then blocks of K."""
         mu, s, log_pi = np.split(raw[2:], 3)
         return (
@@ -110,10 +110,10 @@ class LogisticMixture(Transformer):
             log_probabilities(log_pi),
         )
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return mixture_forward(z, *h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return mixture_inverse(x, *h)

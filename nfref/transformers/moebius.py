@@ -44,7 +44,7 @@ import autograd.numpy as np
 import numpy
 
 from nfref.networks.activations import where
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import getval
 from nfref.runtime.checks import check_count, positive_below
 from nfref.transformers.rational_quadratic import fractions, on_the_circle
@@ -136,7 +136,7 @@ def ends_of_mixture(y: Array, r: Array, p: Array, q: Array, inside: Array) -> tu
     return y / steepest, np.minimum(y * steepest, 2 * math.pi)
 
 
-def moebius_mixture_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def moebius_mixture_inverse(y: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (e, log de/dy) with f(e) = y, for y in [0, 2 pi]."""
     return inverse_by_root(moebius_mixture, ends_of_mixture, y, *h)
 
@@ -180,14 +180,14 @@ class MoebiusCircle(Transformer):
         """The raw numbers an angle takes: 3K."""
         return 3 * self.components
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return weights, points inside the circle and 1 - |w|^2 from raw (3K, ...)."""
         return constrain(raw, self.components, self.limit)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z; by a root search."""
         return on_the_circle(_latent_to_data, z, h, math.pi)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return on_the_circle(_data_to_latent, x, h, math.pi)

@@ -45,7 +45,7 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.checks import at_least, check_positive, positive_below
 from nfref.transformers.rational_quadratic import (
     Spline,
@@ -88,7 +88,7 @@ def constrain(
 # Formulas: the curve ----------------------------------------------------------------------
 
 
-def quadratic_curve(x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def quadratic_curve(x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (g(x), log g'(x)) for x in [-B, B]; h from :func:`constrain`."""
     x_k, y_k, d = h
     left, right, low, high, d0, d1 = picked(
@@ -99,7 +99,7 @@ def quadratic_curve(x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
     return low + (high - low) * height, np.log(d0 * b + d1 * a)
 
 
-def quadratic_curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def quadratic_curve_inverse(y: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (x, log dx/dy) with g(x) = y, for y in [-B, B]."""
     x_k, y_k, d = h
     low, high, left, right, d0, d1 = picked(
@@ -142,14 +142,14 @@ class QuadraticSpline(Spline):
         """Numbers a coordinate takes: 2K - 1."""
         return 2 * self.bins - 1
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return knots and slopes (x_k, y_k, d_k) from network outputs raw (2K - 1, ...)."""
         return constrain(raw, self.bins, self.bound, self.min_width, self.min_slope)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return on_the_line(quadratic_curve_inverse, z, h, self.bound)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return on_the_line(quadratic_curve, x, h, self.bound)

@@ -240,7 +240,7 @@ def parts_of(v: Array, left: Array | float, right: Array | float) -> tuple[Array
     return from_left / (from_left + to_right), to_right / (from_left + to_right)
 
 
-def curve(x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def curve(x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (g(x), log g'(x)) for x in [-B, B]."""
     x_left, x_right, y_left, y_right, s, d0, d1 = bin_of(x, h[0], h[1], *h[2:])
     a, b = parts_of(x, x_left, x_right)
@@ -248,7 +248,7 @@ def curve(x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
     return y, log_slope_in_bin(a, b, s, d0, d1)
 
 
-def curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+def curve_inverse(y: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return (x, log dx/dy) with g(x) = y, for y in [-B, B]."""
     y_left, y_right, x_left, x_right, s, d0, d1 = bin_of(y, h[1], h[0], *h[2:])
     a, b = place_in_bin(*parts_of(y, y_left, y_right), s, d0, d1)
@@ -256,7 +256,7 @@ def curve_inverse(y: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
 
 
 def on_the_line(
-    curve: Callable[..., tuple[Array, Array]], v: Array, h: tuple[Any, ...], bound: float
+    curve: Callable[..., tuple[Array, Array]], v: Array, h: tuple[Array, ...], bound: float
 ) -> tuple[Array, Array]:
     """Apply the curve within (-B, B) and the identity elsewhere: the linear tails."""
     inside = np.abs(v) < bound
@@ -266,7 +266,7 @@ def on_the_line(
 
 
 def on_the_circle(
-    curve: Callable[..., tuple[Array, Array]], v: Array, h: tuple[Any, ...], bound: float
+    curve: Callable[..., tuple[Array, Array]], v: Array, h: tuple[Array, ...], bound: float
 ) -> tuple[Array, Array]:
     """Apply the curve on [-B, B), and g(v + 2B) = g(v) + 2B elsewhere."""
     value, log_slope = curve(folded(v, bound), h)
@@ -274,14 +274,14 @@ def on_the_circle(
 
 
 def spline_inverse(
-    x: Array, h: tuple[Any, ...], bound: float, circular: bool
+    x: Array, h: tuple[Array, ...], bound: float, circular: bool
 ) -> tuple[Array, Array]:
     """Return z = g(x), log dz/dx = log g'(x), data to latent; h from :func:`constrain`."""
     return (on_the_circle if circular else on_the_line)(curve, x, h, bound)
 
 
 def spline_forward(
-    z: Array, h: tuple[Any, ...], bound: float, circular: bool
+    z: Array, h: tuple[Array, ...], bound: float, circular: bool
 ) -> tuple[Array, Array]:
     """Return x = g^-1(z), log dx/dz = -log g'(x): latent to data. Elementwise; h as above."""
     return (on_the_circle if circular else on_the_line)(curve_inverse, z, h, bound)
@@ -359,7 +359,7 @@ class RationalQuadratic(Spline):
         """Numbers a coordinate takes: 3K - 1, circular 3K."""
         return 3 * self.bins - (not self.circular)
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return knots and slopes (x_k, y_k, s_k, d_k) from network outputs raw (P, ...)."""
         least = self.min_width, self.min_height, self.min_slope
         return constrain(raw, self.bins, self._bound(raw), self.circular, *least)
@@ -370,10 +370,10 @@ class RationalQuadratic(Spline):
             return self.bound
         return np.array(self.bound, np.finfo(getval(like).dtype).dtype)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape of z."""
         return spline_forward(z, h, self._bound(z), self.circular)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape of x."""
         return spline_inverse(x, h, self._bound(x), self.circular)

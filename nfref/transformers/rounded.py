@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 import numpy
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, primitive
 from nfref.transformers.additive import additive_forward, additive_inverse
 from nfref.transformers.transformer import Transformer
@@ -51,14 +51,14 @@ class Rounded(Transformer):
 
     size = 1
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return (round(t),) from raw (1, ...)."""
         return (rounded(np.reshape(raw, raw.shape[1:])),)
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z + round(t), 0)."""
         return additive_forward(z, *h)
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x - round(t), 0)."""
         return additive_inverse(x, *h)

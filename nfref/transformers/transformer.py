@@ -45,7 +45,7 @@ class Transformer(Configuration):
         """
         return {}
 
-    def constrain(self, raw: Array) -> tuple[Any, ...]:
+    def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return h from the raw outputs of a network, which may be any real numbers.
 
         A transformer with parameters of its own takes them as a second argument.
@@ -60,11 +60,11 @@ class Transformer(Configuration):
         """
         raise NotImplementedError(f"{type(self).__name__} has no constrain")
 
-    def forward(self, z: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (x, log dx/dz), each in the shape (...) of z; elementwise."""
         raise NotImplementedError(f"{type(self).__name__} has no forward map")
 
-    def inverse(self, x: Array, h: tuple[Any, ...]) -> tuple[Array, Array]:
+    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
         """Return (z, log dz/dx), each in the shape (...) of x; elementwise."""
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
 
@@ -87,7 +87,7 @@ def with_own(transformer: Transformer, params: dict[str, Any], count: int) -> di
 
 def constrained(
     transformer: Transformer, params: dict[str, Any], outputs: Array
-) -> tuple[Any, ...]:
+) -> tuple[Array, ...]:
     """Return h from network outputs (N, P*D), whose columns come in P blocks of D.
 
     ``params`` are those of the layer, as made by :func:`with_own`.

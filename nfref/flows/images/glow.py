@@ -66,7 +66,7 @@ class OnFirst(Adaptive):
         """The number of context features C of the flow inside."""
         return self.flow.context_dim
 
-    def members(self, direction: int = 1) -> list[Any]:
+    def members(self, direction: int = 1) -> list[tuple[Flow, int, tuple]]:
         """Return the members of the flow inside, each on the first coordinates."""
         inner = self.flow.members(direction)
         if not maps_as(self, OnFirst) or inner[0][0] is self.flow:

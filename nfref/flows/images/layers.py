@@ -314,7 +314,7 @@ class ChannelCoupling(ImageFlow, SplitFlow):
 
     def conditioner(
         self, params: dict[str, Any], kept: Array, context: Array | None
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Array, ...]:
         """Return h for the numbers that change, from those that stay."""
         _, height, width = self.shape
         image = kept.reshape((len(kept), self.kept, height, width)).transpose((0, 2, 3, 1))

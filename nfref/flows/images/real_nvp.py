@@ -112,7 +112,7 @@ class ImageCoupling(ImageFlow, SplitFlow):
 
     def conditioner(
         self, params: dict[str, Any], kept: Array, context: Array | None
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Array, ...]:
         """Return h for the numbers that change, from those that stay."""
         channels, height, width = self.shape
         n, dtype = len(kept), kept.dtype

@@ -22,8 +22,9 @@ from nfref.oracle.instruments.guarded_calls import (
     Undecided,
     no_answer,
 )
+from nfref.oracle.instruments.kinks import Kink
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.instruments.probes import Box, Probes
+from nfref.oracle.instruments.probes import Box, Domain, Probes
 from nfref.oracle.report import Report, Row, held, inconclusive, not_applicable, passed
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
@@ -55,7 +56,7 @@ def bytes_of(parameters: Any) -> list[bytes] | None:
 
 
 def checked_setting(
-    dim: int, rng: Generator, seconds: float, dtype: DTypeLike, context: Any
+    dim: int, rng: Generator, seconds: float, dtype: DTypeLike, context: Array | None
 ) -> tuple[np.dtype[Any], Array | None]:
     """Return the dtype, and the context as an (M, C) array of it or None."""
     check_count("dim", dim)
@@ -96,7 +97,9 @@ class Check:
         self.dim, self.rng, self.stopwatch = dim, rng, Stopwatch(seconds)
         self.contexts = 1 if self.context is None else len(self.context)
 
-    def report(self, subject: str, rows: Iterator[Row], parameters: Any, stop_early: bool) -> Any:
+    def report(
+        self, subject: str, rows: Iterator[Row], parameters: Any, stop_early: bool
+    ) -> Report:
         """Return the Report of the rows and of a check that calls left the parameters unchanged."""
         before = bytes_of(parameters)
 
@@ -158,7 +161,12 @@ class Check:
         yield self.timed(batches.row_independence, f"row_independence{end}", measured, self.rng)
 
     def of_its_values(
-        self, measured: Measurement, gradient: Any, kinks: Any, moves: Any = None, end: str = ""
+        self,
+        measured: Measurement,
+        gradient: Callable | None,
+        kinks: Sequence[Kink],
+        moves: Array | None = None,
+        end: str = "",
     ) -> Iterator[Row]:
         """Yield rows on single answers, and those on the context, if there is one."""
         yield self.timed(array_contract.finite, f"finite{end}", measured)
@@ -201,7 +209,7 @@ class Check:
             given.append(self.context[context_row])
         return np.asarray(self.support(*given), dtype=bool)
 
-    def contains(self, domain: Any, rows: Array, context_row: int = 0) -> Array:
+    def contains(self, domain: Domain, rows: Array, context_row: int = 0) -> Array:
         """Return (N,) bool: rows that, rounded to the dtype, are in the domain and the support."""
         inside = domain.contains(rows.astype(self.dtype).astype(np.float64))
         some = rows[inside]
@@ -209,7 +217,13 @@ class Check:
         return inside
 
     def whole(
-        self, log_prob: Any, domain: Any, samples: Any, spread: float, context_row: int, **more: Any
+        self,
+        log_prob: Callable,
+        domain: Domain,
+        samples: Array,
+        spread: float,
+        context_row: int,
+        **more: Any,
     ) -> normalisation.Whole:
         """Return a Whole; unless ``spread`` is 0, rows of that width stand in for samples."""
         box = domain if isinstance(domain, Box) else None

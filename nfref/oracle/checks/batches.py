@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.guarded_calls import Answer, CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import Row, failed, passed, show, verdict
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Array, Callable, Generator
 
 # Sizes at which code for batches fails: those of the tiles, vectors and threads of a machine.
 _POWERS = [2**k + step for k in range(3, 14) for step in (-1, 0, 1)]
@@ -23,9 +23,9 @@ def agree(
     name: str,
     measured: Measurement,
     index: Array,
-    answer: Any,
+    answer: Answer,
     how: str,
-    first: Any = None,
+    first: Answer | None = None,
     strict: bool = False,
 ) -> Row:
     """Compare two computations of the same rows, up to rounding.

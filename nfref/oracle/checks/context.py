@@ -7,7 +7,7 @@ import numpy as np
 from nfref.oracle.checks.batches import agree
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import VERDICTS, Row, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 
 POINTS = 6
 OTHERS = 3
@@ -37,7 +37,7 @@ def worse(row: Row, other: Row, context_row: int) -> Row:
 class Direction:
     """One direction at a few of its points, as a function of the context alone."""
 
-    def __init__(self, measured: Any) -> None:
+    def __init__(self, measured: Measurement) -> None:
         self.subject = measured.subject
         points = measured.answered(measured.probes.bulk)[:POINTS]
         self.points, self.rows = points, measured.probes.rows[points]

@@ -12,7 +12,7 @@ from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
 from nfref.oracle.instruments.measurement import measure_direction
-from nfref.oracle.instruments.probes import Box, Probes, as_domain, make_probes
+from nfref.oracle.instruments.probes import Box, Domain, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable
@@ -89,7 +89,9 @@ def check_density(
 class _Check(Check):
     """One run of check_density."""
 
-    def given(self, log_prob: Any, sample: Any, gradient: Any, domain: Any) -> None:
+    def given(
+        self, log_prob: Callable, sample: Callable | None, gradient: Any, domain: Domain
+    ) -> None:
         """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient
         self.subject = Subject("log_prob", log_prob, None, self.context, self.dtype, self.stopwatch)

@@ -19,7 +19,7 @@ from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, Timer, no_answer
 from nfref.oracle.instruments.kinks import Kink, both_sides
 from nfref.oracle.instruments.measurement import Measurement, measure_direction
-from nfref.oracle.instruments.probes import Box, as_domain, make_probes
+from nfref.oracle.instruments.probes import Box, Domain, as_domain, make_probes
 from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 
@@ -172,7 +172,13 @@ class _Check(Check):
             yield from self.of_all_calls(subject, f"_{name}")
         yield self.globally(subjects, measurements)
 
-    def measure(self, name: str, subjects: Any, measurements: Any, kinks: Any) -> Iterator[Row]:
+    def measure(
+        self,
+        name: str,
+        subjects: dict[str, Subject],
+        measurements: dict[str, Measurement],
+        kinks: dict[str, list[Kink]],
+    ) -> Iterator[Row]:
         """Yield rows on the answers in the bulk and far out; measure the direction."""
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
@@ -207,14 +213,17 @@ class _Check(Check):
                 trouble = error
         yield no_answer(f"log_det_{name}", "no answer near points that had one", trouble)
 
-    def round_trips(self, subjects: Any, measurements: dict[str, Measurement]) -> Any:
+    def round_trips(
+        self, subjects: dict[str, Subject], measurements: dict[str, Measurement]
+    ) -> Any:
         """Yield rows on the way there and back; return True if they hold."""
         holds = len(measurements) == 2
         for name, measured in measurements.items():
             self.stopwatch.restart()
             start, context_row = measured.probes.rows, measured.probes.context_row
             if isinstance(measured.domain, Box):
-                given = list(subjects.values()), measured, self.rng, self.contexts
+                every = list(subjects.values())
+                given = every, measured, measured.domain, self.rng, self.contexts
                 start, context_row = round_trip.rows_for(*given)
             label = f"round_trip_{'z' if name == 'forward' else 'x'}"
             other = subjects.get(OTHER[name])
@@ -223,7 +232,7 @@ class _Check(Check):
             yield row
         return holds
 
-    def globally(self, subjects: Any, measurements: dict[str, Measurement]) -> Row:
+    def globally(self, subjects: dict[str, Subject], measurements: dict[str, Measurement]) -> Row:
         """Return the row on the mass of the flow's density, with a simple base density on z."""
         there, back = self.domains
         if self.stochastic:
@@ -262,7 +271,7 @@ class _Check(Check):
         return row or inconclusive("normalised", "no samples")
 
     def mass(
-        self, inverse: Subject, there: Any, back: Any, x: Array, context_row: int, draws: int
+        self, inverse: Subject, there: Box, back: Domain, x: Array, context_row: int, draws: int
     ) -> Row:
         """Return the row on the mass for one row of the context; samples ``x`` may be none."""
 

@@ -188,7 +188,7 @@ def _at_once(subject, probes, batches):
 
 def first_call(
     name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement, count: int
-) -> Any:
+) -> Row:
     """Check the first call of a fresh flow, with ``count`` rows, and the same call again.
 
     Some layers choose their parameters, or their mode, by the first batch (activation
@@ -223,9 +223,9 @@ def first_call(
     return agree(name, measured, index, again, how, first=first, strict=True)
 
 
-def parameters_unchanged(name: str, before: Any, after: Any) -> Row:
+def parameters_unchanged(name: str, before: list[bytes] | None, after: list[bytes] | None) -> Row:
     """Check that the parameters are the same bytes before and after all calls."""
-    if before is None:
+    if before is None or after is None:
         return not_applicable(name, "no parameters were named")
     changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]
     changed += range(*sorted((len(before), len(after))))

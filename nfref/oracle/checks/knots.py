@@ -5,15 +5,15 @@ import numpy as np
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject
 from nfref.oracle.instruments.kinks import CELLS, LINES, Kink, find_kinks, snapped
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.instruments.probes import Box, Probes
+from nfref.oracle.instruments.probes import Box, Domain, Probes
 from nfref.oracle.report import Row, judged, not_applicable, show
-from nfref.runtime.annotations import Any, Generator, Sequence
+from nfref.runtime.annotations import Generator, Sequence
 
 SECONDS = 0.5  # for the lines on which kinks are looked for
 WORTH = 0.2  # of a line, the least for which there has to be time
 
 
-def kinks_of(subject: Subject, domain: Any, probes: Probes, rng: Generator) -> list[Kink]:
+def kinks_of(subject: Subject, domain: Domain, probes: Probes, rng: Generator) -> list[Kink]:
     """Return the kinks of a subject in a box; none in other domains or where it has no answer."""
     if not isinstance(domain, Box):
         return []

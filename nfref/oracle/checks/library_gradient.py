@@ -24,14 +24,16 @@ from nfref.oracle.report import (
     show,
     verdict,
 )
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Callable, Sequence
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
 # needs a large distance. Beside a steep bin the gradient changes fast, which needs a small one.
 BESIDE = {"float64": [1e-4, 1e-6, 1e-8], "float32": [1e-2, 1e-3, 1e-4, 1e-5, 3e-6]}
 
 
-def by_rows(name: str, measured: Measurement, gradient: Any, kinks: Sequence[Kink]) -> Row:
+def by_rows(
+    name: str, measured: Measurement, gradient: Callable | None, kinks: Sequence[Kink]
+) -> Row:
     """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
     missing = _missing(measured, gradient)
     if missing:
@@ -56,7 +58,7 @@ def by_rows(name: str, measured: Measurement, gradient: Any, kinks: Sequence[Kin
     return row if row.verdict != PASS else _on_knots(row, measured, gradient, kinks)
 
 
-def by_context(name: str, measured: Measurement, gradient: Any) -> Row:
+def by_context(name: str, measured: Measurement, gradient: Callable | None) -> Row:
     """Check the derivative of the same number by the context, at a few points."""
     missing = _missing(measured, gradient)
     if missing:

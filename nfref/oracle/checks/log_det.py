@@ -12,9 +12,9 @@ from nfref.oracle.checks.constants import nearest
 from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.instruments.probes import step_scale, wide_rows
+from nfref.oracle.instruments.probes import Box, step_scale, wide_rows
 from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show, verdict
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array, Generator
 
 # Factor of an error estimate: the smallest of many estimates is optimistic now and then.
 DOUBT = 16
@@ -56,7 +56,7 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
         row = verdict(name, error, tolerance[points], why, describe)
     if row and row.failed:
         parts = (part[points] for part in (measured.log_det, numeric, tolerance))
-        hint = pattern(*parts, measured.values.shape[1])
+        hint = pattern(*parts, dim=measured.values.shape[1])
         single = any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
         if single and (row.error or 0) < 1e-4:
             hint = "the flow returns float32, and its errors are that small: "
@@ -154,7 +154,9 @@ def _confirmed(measured, points):
     return confirmed
 
 
-def suspects(subject: Any, domain: Any, rng: Any, dim: Any, contexts: Any) -> tuple[Array, Array]:
+def suspects(
+    subject: Subject, domain: Box, rng: Generator, dim: int, contexts: int
+) -> tuple[Array, Array]:
     """Return rows, and rows of context, whose log_det is farthest from a central difference.
 
     The few points that are measured well may all miss a region of little mass. Here many points are

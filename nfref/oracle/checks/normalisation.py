@@ -12,7 +12,7 @@ import numpy as np
 from nfref.oracle.checks.constants import NEAR, nearest
 from nfref.oracle.instruments.guarded_calls import CallFailed, Undecided
 from nfref.oracle.instruments.importance import BERNSTEIN, SIGMAS, Proposal, bridge, bumps
-from nfref.oracle.instruments.probes import Box
+from nfref.oracle.instruments.probes import Box, Domain
 from nfref.oracle.instruments.quadrature import line_integral, mass_beyond, plane_integral
 from nfref.oracle.report import INCONCLUSIVE, PASS, Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator
@@ -34,7 +34,7 @@ class Whole:
 
     log_prob: Callable  # (N, D) float64 rows inside of the support -> (N,) float64
     contains: Callable  # (N, D) rows -> (N,) bool: the support
-    box: Any  # the smallest Box around the support; None where the domain is known by samples
+    box: Box | None  # the smallest around the support; None if the domain is known by samples
     pilot: np.ndarray  # (M, D) samples that decide where to look
     samples: np.ndarray  # (N, D) samples; empty if there is no sampler
     rng: Generator
@@ -69,7 +69,7 @@ class Whole:
         return found
 
 
-def share_at_an_end(domain: Any, samples: Array) -> float:
+def share_at_an_end(domain: Domain, samples: Array) -> float:
     """Return the ``lost`` of a Whole from all its samples: the share on an end, at most."""
     if not isinstance(domain, Box) or not len(samples):
         return 0.0

@@ -9,11 +9,11 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, columns
 from nfref.oracle.instruments.measurement import ULPS, Measurement
 from nfref.oracle.instruments.probes import Box, wide_rows
 from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Array, Generator, Sequence
 
 COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
@@ -26,7 +26,7 @@ ITERATED = 1e-3  # errors above are no longer those of an inverse found by itera
 
 
 def round_trip(
-    name: str, measured: Measurement, other: Any, start: Array, context_row: Array
+    name: str, measured: Measurement, other: Subject | None, start: Array, context_row: Array
 ) -> Row:
     """Check one direction at the rows ``start``, and the other direction at their images."""
     subject = measured.subject
@@ -145,16 +145,18 @@ def _responses(measured, context_row, function, rows, answer, domain, nudge, dra
     return largest / NUDGE
 
 
-def affordable(subjects: Any, seconds: float, least: float, most: float, dim: int) -> int:
+def affordable(
+    subjects: Sequence[Subject], seconds: float, least: float, most: float, dim: int
+) -> int:
     """Return how many rows all subjects take in this time, and in four million numbers."""
     in_time = seconds / sum(subject.seconds_a_row() for subject in subjects)
     return int(max(min(least, 4e6 / dim), min(most, in_time, 4e6 / dim)))
 
 
 def rows_for(
-    subjects: Any, measured: Measurement, rng: Generator, contexts: int
+    subjects: Sequence[Subject], measured: Measurement, domain: Box, rng: Generator, contexts: int
 ) -> tuple[Array, Array]:
-    """Return the resolved probes, and more rows of their box: the bulk, and four times as wide.
+    """Return the resolved probes, and more rows of their domain: the bulk, and four times as wide.
 
     There are as many as there is time for, each with its row of context. ``subjects`` are all
     directions that will be called: one may need a root search while its inverse does not.
@@ -163,6 +165,6 @@ def rows_for(
     kept, dim = measured.finite & measured.resolved, probes.rows.shape[1]
     seconds = subjects[0].stopwatch.budget(SECONDS / 3)
     count = affordable(subjects, seconds, 64, COUNT[dtype.name], dim)
-    wide = wide_rows(measured.domain, rng, count, dim, dtype)
+    wide = wide_rows(domain, rng, count, dim, dtype)
     context_row = np.append(np.arange(len(wide)) % contexts, probes.context_row[kept])
     return np.concatenate([wide, probes.rows[kept]]), context_row

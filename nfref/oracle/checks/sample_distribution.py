@@ -10,9 +10,10 @@ import numpy as np
 
 from nfref.oracle.checks.normalisation import Whole, checked
 from nfref.oracle.instruments import density_deformation
+from nfref.oracle.instruments.density_deformation import Map
 from nfref.oracle.instruments.guarded_calls import Timer
 from nfref.oracle.report import Row, failed, inconclusive, passed, show
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 
 FEWEST, DRAWS = 6, 16000  # maps, even if they are slow; samples
 SUSPECT = 0.3  # of the tolerance; beyond it more samples decide
@@ -31,7 +32,7 @@ class Tried(NamedTuple):
     """A test by one deformation: a map and its step, or the size of a jump, which has no step."""
 
     excess: float  # the largest mean of its terms, in tolerances
-    made: Any
+    made: Map | None
     step: float | None
     spread: Array  # standard deviation of the terms
     samples: int

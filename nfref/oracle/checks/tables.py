@@ -69,7 +69,13 @@ def higher_at_rows(name: str, log_prob: Callable, table: Array, free: Array, rng
 
 
 def far_out(
-    name: str, log_prob: Any, table: Array, free: Array, rng: Any, estimator: Any, dtype: Any
+    name: str,
+    log_prob: Callable,
+    table: Array,
+    free: Array,
+    rng: Generator,
+    estimator: Estimator,
+    dtype: np.dtype[Any],
 ) -> Row:
     """Check that far from the table log p is no nan and does not underflow."""
     start, far = _far(rng, table, free, np.repeat([5.0, 30.0, 100.0, 1e4], 4))
@@ -90,7 +96,12 @@ def far_out(
 
 
 def categories(
-    name: str, table: Array, samples: Array, discrete: Any, levels: Any, log_prob: Callable
+    name: str,
+    table: Array,
+    samples: Array,
+    discrete: Sequence[int],
+    levels: dict[int, Array],
+    log_prob: Callable,
 ) -> Row:
     """Check that values of discrete columns occur as often as the table and log p say.
 

@@ -14,12 +14,13 @@ import os
 import sys
 import time
 import warnings
+from typing import TypeAlias
 
 import numpy as np
 
 from nfref.oracle.report import Row, failed, inconclusive, show
 from nfref.runtime.abandonable import Call
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 
 KEPT = 1 << 20  # numbers of past calls that are kept to repeat them
 PATIENT, HURRIED = 2.5, 0.2  # seconds of CPU of a check; the share of time for tests after that
@@ -48,7 +49,7 @@ NO_ANSWER = (CallFailed, TimedOut)
 REMEDY = "give it more time (seconds=), or an adapter that compiles it"
 
 
-def no_answer(name: str, why: str, error: Any) -> Row:
+def no_answer(name: str, why: str, error: Exception) -> Row:
     """Return the row of a property for which a call gave no answer, or none in time."""
     if isinstance(error, TimedOut):
         return inconclusive(name, "out of time", str(error))
@@ -75,9 +76,9 @@ class Timer:
 class Stopwatch:
     """The time that one property may take, and the calls that still run after it."""
 
-    def __init__(self, seconds: Any) -> None:
+    def __init__(self, seconds: float) -> None:
         self.start = time.process_time()
-        self.seconds: float = seconds  # as an idle machine takes them
+        self.seconds = seconds  # as an idle machine takes them
         self.running: list = []
         self.restart()
 
@@ -110,7 +111,11 @@ class Stopwatch:
         return any(alone or call.function is function for call in self.running)
 
     def call(
-        self, name: str, function: Callable, arguments: Any, about: Callable[[], str] = lambda: ""
+        self,
+        name: str,
+        function: Callable,
+        arguments: Sequence[Any],
+        about: Callable[[], str] = lambda: "",
     ) -> Any:
         """Return ``function(*arguments)`` within the time that is left, or raise `TimedOut`.
 
@@ -154,17 +159,17 @@ class _Call(Call):
 class StillRunning(Exception):
     """A call did not end in time; ``calls`` are the threads that still run."""
 
-    def __init__(self, calls: Any) -> None:
+    def __init__(self, calls: list["_Call"]) -> None:
         super().__init__("no answer in time")
         self.calls = calls
 
 
-def in_time(function: Callable, arguments: Any, seconds: float) -> Any:
+def in_time(function: Callable, arguments: Sequence[Any], seconds: float) -> Any:
     """Return ``function(*arguments)``, or raise `CallFailed` or `StillRunning`."""
     return together([(function, arguments)], seconds)[0].result()
 
 
-def together(calls: Any, seconds: float) -> list[_Call]:
+def together(calls: Sequence[tuple[Callable, Sequence[Any]]], seconds: float) -> list[_Call]:
     """Start (function, arguments) pairs at once, each in a thread, and wait for all of them."""
     threads = [_Call(function, arguments) for function, arguments in calls]
     end = time.monotonic() + max(seconds, 0.0)
@@ -202,10 +207,14 @@ def _change(old, new):
     return f"row {row}, column {column} (counted from 0): {before:.6g} became {after:.6g}"
 
 
-def columns(values: Array, log_det: Any) -> Array:
+def columns(values: Array, log_det: Array | None) -> Array:
     """Return values, and log_det if there is one, side by side as (N, K)."""
     parts = [values if values.ndim == 2 else values[:, None]]
     return np.concatenate(parts if log_det is None else [*parts, log_det[:, None]], axis=1)
+
+
+# (values, log_det) of rows; log_det is None if there is none.
+Answer: TypeAlias = tuple[Array, Any]
 
 
 class Subject:
@@ -230,7 +239,9 @@ class Subject:
         vars(other).update(past=[], kept=0, **changes)
         return other
 
-    def arguments(self, rows: Array, context_row: Array, arrange: Any = np.array) -> list[Array]:
+    def arguments(
+        self, rows: Array, context_row: Array, arrange: Callable = np.array
+    ) -> list[Array]:
         """Return copies of the rows and of their context, in the memory layout of ``arrange``."""
         given = [rows] if self.context is None else [rows, self.context[context_row]]
         return [arrange(part) for part in given]
@@ -263,7 +274,7 @@ class Subject:
                 self.changed_inputs.append(f"{self.name} wrote into {name}: {_change(old, new)}")
         return answer
 
-    def __call__(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Any:
+    def __call__(self, rows: Array, context_row: Array, arrange: Callable = np.array) -> Answer:
         """Return (values, log_det) in the working dtype; log_det is None if there is none.
 
         A wrong dtype or a wrong shape of log_det is recorded and repaired, so that the other
@@ -284,7 +295,7 @@ class Subject:
         """Return values and log_det, if there is one, side by side in float64, (N, K)."""
         return columns(*self(rows, context_row)).astype(np.float64)
 
-    def read(self, answer: Any, rows: Array) -> tuple[Array, Array | None]:
+    def read(self, answer: Any, rows: Array) -> Answer:
         """Return (values, log_det), checked and cast like :meth:`__call__`; log_prob as (N, 1)."""
         values, log_det = self.split(answer)
         expected = (len(rows),) if self.dim is None else (len(rows), self.dim)

@@ -200,7 +200,7 @@ class LogDeterminants:
     sign: np.ndarray  # (P,)
 
 
-def log_determinants(jacobian: Array, error: Array, digits: float) -> Any:
+def log_determinants(jacobian: Array, error: Array, digits: float) -> LogDeterminants:
     """Return log |det J| and its error.
 
     d log |det J| = tr(J^-1 dJ), so errors e of J's entries give at most sum |J^-1|^T e. An entry

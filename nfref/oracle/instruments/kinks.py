@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.oracle.instruments.probes import Box, Domain
+from nfref.runtime.annotations import Array, Callable, DTypeLike, Generator, Sequence
 
 LINES, CELLS = 5, 240  # lines; parts of each
 MOST, ON_A_LINE = 8, 4  # kinks; those of one line
@@ -25,7 +25,12 @@ class Kink:
 
 
 def find_kinks(
-    evaluate: Callable, domain: Box, rng: Any, rows: Array, context_row: Array, most: int = LINES
+    evaluate: Callable,
+    domain: Box,
+    rng: Generator,
+    rows: Array,
+    context_row: Array,
+    most: int = LINES,
 ) -> list[Kink]:
     """Return the sharpest kinks on at most ``most`` lines through rows (P, D) of a domain.
 
@@ -133,7 +138,9 @@ class _Lines:
         return 0.5 * (low + high)
 
 
-def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
+def both_sides(
+    kinks: Sequence[Kink], domain: Domain, distance: Array | float
+) -> tuple[Array, Array]:
     """Return points (2 K, D) on each side of every kink, at this distance, and rows of context."""
     steps = distance * np.array([[-1.0], [1.0]])
     rows = np.concatenate([kink.row.astype(np.float64) + steps * kink.direction for kink in kinks])
@@ -142,7 +149,7 @@ def both_sides(kinks: Any, domain: Any, distance: Any) -> tuple[Array, Array]:
     return rows[inside], context_row[inside]
 
 
-def snapped(kinks: Any, dtype: Any) -> list[Any]:
+def snapped(kinks: Sequence[Kink], dtype: DTypeLike) -> list[tuple[Kink, Array]]:
     """Return (kink, rows (3, D)): kinks moved onto the round number near them, with neighbours.
 
     Knots tend to stand at numbers that somebody wrote down. A wrong comparison (< for <=) shows

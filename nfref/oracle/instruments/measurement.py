@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, Undecided, columns
-from nfref.oracle.instruments.jacobian import differentiate, log_determinants
-from nfref.oracle.instruments.probes import Probes, step_scale
+from nfref.oracle.instruments.guarded_calls import Answer, CallFailed, Subject, Undecided, columns
+from nfref.oracle.instruments.jacobian import Derivatives, differentiate, log_determinants
+from nfref.oracle.instruments.probes import Domain, Probes, step_scale
 from nfref.runtime.annotations import Any, Array
 
 # Units in the last place that a formula may lose beyond its condition number: inner steps may be
@@ -27,14 +27,14 @@ SLOW = 2.0  # times the rows for which there is time; beyond, every second step 
 class Measurement:
     """The measured values and derivatives of one direction at its probes."""
 
-    subject: Any
-    domain: Any
-    codomain: Any
-    probes: Any
+    subject: Subject
+    domain: Domain
+    codomain: Domain
+    probes: Probes
     values: np.ndarray  # (P, D) float64
     log_det: Any  # (P,) float64, or None
-    derivatives: Any  # of the values and, as the last component, of log_det where there is one
-    determinants: Any
+    derivatives: Derivatives  # of the values and, last, of log_det where there is one
+    determinants: Any  # LogDeterminants; None for a density
     accuracy: float = 0.0  # of values and log_det that a solver finds, absolute
 
     @property
@@ -42,7 +42,7 @@ class Measurement:
         """The dtype of the callable."""
         return self.subject.dtype
 
-    def asked(self, index: Array) -> tuple[Array, Array | None]:
+    def asked(self, index: Array) -> Answer:
         """Return (values, log_det) of another call at the points ``index``."""
         return self.subject(self.probes.rows[index], self.probes.context_row[index])
 
@@ -51,7 +51,7 @@ class Measurement:
         """Points whose values are finite, (P,) bool."""
         return np.isfinite(self.values).all(axis=1)
 
-    def answered(self, among: Any = True, least: int = 1) -> Array:
+    def answered(self, among: Array | bool = True, least: int = 1) -> Array:
         """Return indices of finite points ``among`` some; raise `Undecided` if they are too few."""
         places = np.flatnonzero(self.finite & among)
         if len(places) < least:
@@ -90,8 +90,8 @@ class Measurement:
 
 def measure_direction(
     subject: Subject,
-    domain: Any,
-    codomain: Any,
+    domain: Domain,
+    codomain: Domain,
     probes: Probes,
     accuracy: float = 0.0,
     in_time: float = np.inf,

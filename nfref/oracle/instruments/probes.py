@@ -1,10 +1,11 @@
 """The points at which a map is probed: the bulk, the tails, the origin, the edges of its domain."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, DTypeLike, Generator
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
@@ -77,7 +78,7 @@ class Box:
 class SampledDomain:
     """A domain known only by a function that samples it; no row is known to lie outside."""
 
-    draw: Any
+    draw: Callable[[Generator, int], Array]
 
     is_everything = False
     lower, upper = -np.inf, np.inf
@@ -87,7 +88,10 @@ class SampledDomain:
         return np.ones(len(x), dtype=bool)
 
 
-def as_domain(name: str, domain: Any, dim: int) -> Box | SampledDomain:
+Domain: TypeAlias = Box | SampledDomain
+
+
+def as_domain(name: str, domain: Any, dim: int) -> Domain:
     """Return the domain for None (all of R^D), a pair (lower, upper), or a sampling function."""
     if domain is None:
         return Box(np.full(dim, -np.inf), np.full(dim, np.inf))
@@ -185,14 +189,14 @@ def make_probes(
     return Probes(rows[inside], context_row[inside], is_bulk[inside], is_tail[inside])
 
 
-def wide_rows(domain: Any, rng: Generator, count: int, dim: int, dtype: DTypeLike) -> Array:
+def wide_rows(domain: Box, rng: Generator, count: int, dim: int, dtype: DTypeLike) -> Array:
     """Return at most ``count`` rows of a box: the bulk, and up to four times as wide."""
     rows = rng.standard_normal((count, dim)) * rng.choice([1.0, 1.0, 2.0, 4.0], (count, 1))
     rows = domain.from_line(rows).astype(dtype)
     return rows[domain.contains(rows.astype(np.float64))]
 
 
-def step_scale(domain: Any, rows: Array) -> Array:
+def step_scale(domain: Domain, rows: Array) -> Array:
     """Return the largest steps for differentiation: about the size, or 1, within the domain."""
     rows = rows.astype(np.float64)
     if isinstance(domain, SampledDomain):

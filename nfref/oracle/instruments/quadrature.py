@@ -25,7 +25,9 @@ class Integral:
     how: str
 
 
-def line_integral(subject: Callable, codomain: Box, pilot: Array, rows: Any = None) -> Integral:
+def line_integral(
+    subject: Callable, codomain: Box, pilot: Array, rows: Array | None = None
+) -> Integral:
     """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
     A panel is halved if fewer nodes give another number. It is also halved if one of the ``rows``,

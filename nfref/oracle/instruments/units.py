@@ -4,7 +4,7 @@ import numpy as np
 
 from nfref.oracle.adapters.estimator_protocol import as_numbers
 from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array, Callable
 
 
 def units_of(rows: Array, box: Box) -> tuple[Array, Array]:
@@ -25,7 +25,7 @@ def units_of(rows: Array, box: Box) -> tuple[Array, Array]:
 class InUnits:
     """log p of rows z, evaluated at center + scale z, with the memory layout of z."""
 
-    def __init__(self, log_prob: Any, center: Any, scale: Any) -> None:
+    def __init__(self, log_prob: Callable[[Array], Array], center: Array, scale: Array) -> None:
         self.log_prob, self.center, self.scale = log_prob, center, scale
         self.unchanged = not np.any(center) and np.all(scale == 1)
 

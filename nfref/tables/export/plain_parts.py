@@ -15,7 +15,7 @@ from nfref.flows.autoregressive import MADE
 from nfref.flows.coupling import Coupling
 from nfref.flows.elementwise import ElementwiseAffine, Logit, Scale, Standardise
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Callable, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.runtime.checks import require
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
@@ -34,7 +34,7 @@ from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.densities.wide import Wide
 from nfref.tables.schema.atoms import cell_of
-from nfref.tables.schema.columns import EXACT, Continuous
+from nfref.tables.schema.columns import EXACT, Category, Column, Continuous
 from nfref.tables.schema.rounding_grid import decimals
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
@@ -116,17 +116,21 @@ def flow_columns(names: Sequence[str], ends: Logit | None) -> list[Described]:
     return [{**about, "tail": np.inf} for about in found]
 
 
-def described_features(columns: Sequence[Any], centre: Any, scale: Any) -> list[Any]:
+def described_features(
+    columns: Sequence[Column], centre: Array, scale: Array
+) -> list[Described | None]:
     """Return how the codes of columns become numbers for a network; None for real ones."""
     return [
         None
         if isinstance(column, Continuous)
-        else _feature(len(column.labels) if column.kind == "category" else 0, centre[k], scale[k])
+        else _feature(
+            len(column.labels) if isinstance(column, Category) else 0, centre[k], scale[k]
+        )
         for k, column in enumerate(columns)
     ]
 
 
-def _feature(labels, centre, scale):
+def _feature(labels: int, centre: float, scale: float) -> Described:
     """Return the places of labels, or the units of a number."""
     if labels:
         return {"places": np.arange(labels, dtype=np.float64)}

@@ -64,7 +64,7 @@ def load(
     kind: str,
     version: int,
     make: Callable[..., Any] = dict,
-    classes: Sequence[Any] = (),
+    classes: Sequence[type] = (),
 ) -> Any:
     """Read an archive.
 

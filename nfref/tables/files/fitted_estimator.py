@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from nfref.runtime.annotations import Any
 from nfref.runtime.checks import require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.fitting.results import CandidateResult
@@ -31,8 +30,8 @@ class FittedEstimator(Configuration):
     parameters: dict
     candidates: tuple
     attributes: dict
-    frame: Any
-    outliers: Any
+    frame: FrameSchema | None
+    outliers: OutlierMeasures | None
 
     def _check(self):
         for name, kind in (("parameters", dict), ("attributes", dict), ("candidates", tuple)):

@@ -136,7 +136,7 @@ def save_model(
         raise ModelError(str(error)) from None
 
 
-def load_model(path: PathLike, classes: Sequence[Any] = ()) -> Model:
+def load_model(path: PathLike, classes: Sequence[type] = ()) -> Model:
     """Read a model file.
 
     Parameters

@@ -31,7 +31,7 @@ def pack(arrays: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Any]]:
         numbers other than 0, in C order, with their places as bits in ``NAME/nonzero``.
     """
     stored: dict[str, Array] = {}
-    packed: dict[str, Any] = {}
+    packed: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
         how: dict[str, Any] = {}
         if _is_float32(array):

@@ -40,12 +40,12 @@ class PosteriorRecord(Configuration):
 
     options: dict
     samples: Any = None
-    weights: Any = None
+    weights: np.ndarray | None = None
     log_posterior: Any = None
     chains: int = 0
     effective: float = 0.0
-    seen: Any = None
-    observed: Any = None
+    seen: np.ndarray | None = None
+    observed: np.ndarray | None = None
     candidates: tuple = ()
 
     @property

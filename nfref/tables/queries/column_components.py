@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array, Places
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.wide import Wide
 from nfref.tables.queries.marginals import ClosedForm, others
@@ -65,7 +65,7 @@ class Components:
         """Return the log of the integral over t, (N,)."""
         return np.logaddexp.reduce(self.log_weights, axis=1)
 
-    def at(self, rows: Any) -> "Components":
+    def at(self, rows: Places) -> "Components":
         """Return some of the rows."""
         return replace(self, log_weights=self.log_weights[rows], middle=self.middle[rows])
 

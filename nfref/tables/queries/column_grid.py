@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Iterator
+from nfref.runtime.annotations import Array, Callable, Iterator
 from nfref.runtime.batching import context_of
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.pool import FittedFlow, Pool
@@ -80,9 +80,9 @@ class Grid:
     edges: np.ndarray
     log_total: np.ndarray
     error: np.ndarray
-    exact: Any = None
+    exact: Callable[[Array], tuple[Array, Array]] | None = None
 
-    def quantiles(self, levels: Any, polished: bool = True) -> Array:
+    def quantiles(self, levels: Array, polished: bool = True) -> Array:
         """Return t (N, L) of levels (L,), or of levels (N, L)."""
         levels = np.broadcast_to(levels, (len(self.t), np.shape(levels)[-1]))
         right = np.stack([np.searchsorted(own, at) for own, at in zip(self.edges, levels)])
@@ -107,7 +107,7 @@ class Grid:
             t = np.where(left, np.where(inside, t + step, 0.5 * (low + high)), t)
         return t
 
-    def mean(self, decode: Callable[[Array], Array], levels: Any) -> Array:
+    def mean(self, decode: Callable[[Array], Array], levels: Array) -> Array:
         """Return the mean of decoded quantiles at even levels, (N,).
 
         Tails beyond the outermost levels count as these: the wide density has no mean.
@@ -145,7 +145,9 @@ class Line:
         Of ``members``.
     """
 
-    def __init__(self, pool: Pool, column: int, proposal: Any, single: bool = False) -> None:
+    def __init__(
+        self, pool: Pool, column: int, proposal: Callable[[], ClosedForm], single: bool = False
+    ) -> None:
         used = [k for k in range(len(pool.members)) if pool.weights[k] > 0]
         every = [k for k in range(len(pool.members)) if is_closed(pool.members[k])]
         closed = [k for k in used if k in every]

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator, Iterator, Sequence
+from nfref.runtime.annotations import Any, Array, Generator, Iterator, Places, Sequence
 from nfref.runtime.checks import check_rng
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.column_grid import Grid, Line
@@ -51,7 +51,7 @@ class KnownCells(NamedTuple):
     log_slope: Array
     known: Array
 
-    def at(self, places: Any) -> "KnownCells":
+    def at(self, places: Places) -> "KnownCells":
         """Return some of the rows."""
         return KnownCells(*(part[places] for part in self))
 
@@ -99,13 +99,12 @@ class ConditionalSampler:
         self.density = density
 
     @cached_property
-    def proposal(self) -> Any:
-        """q, a ClosedForm; None without a pool."""
-        if self.density.pool is None:
-            return None
-        rng = np.random.default_rng(0)
+    def proposal(self) -> ClosedForm:
+        """q, for a density with a pool."""
+        rng, pool = np.random.default_rng(0), self.density.pool
+        assert pool is not None
         context = self.density.context(self.density.pilot(rng, 2000))
-        return ClosedForm.proposal_for(self.density.pool, rng, context)
+        return ClosedForm.proposal_for(pool, rng, context)
 
     @property
     def exact(self) -> bool:
@@ -230,14 +229,14 @@ class ConditionalSampler:
 
     def _fill_labels(self, codes, u, seen, observed, noise):
         """Return (codes without gaps, log q of the known cells; of d alone if all d are known)."""
-        discrete, proposal = self.density.discrete, self.proposal
+        discrete, pool = self.density.discrete, self.density.pool
         if discrete is None:
             return codes, np.zeros(len(codes))
 
         def log_continuous(codes, u):
-            if proposal is None:
+            if pool is None:
                 return 0.0
-            return proposal.log_prob(u, observed, self.density.context(np.nan_to_num(codes)))
+            return self.proposal.log_prob(u, observed, self.density.context(np.nan_to_num(codes)))
 
         missing = np.flatnonzero(~seen)
         if not len(missing):

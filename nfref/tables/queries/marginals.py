@@ -98,7 +98,7 @@ class ClosedForm:
         log_weights: list[float] = []
         parts: list[Any] = []
         slopes: list[Array | None] = []
-        gates: list[Any] = []
+        gates: list[tuple[int, MixtureRegression | GroupedGaussian]] = []
         for member, weight in zip(members, weights):
             slope = member.slopes if isinstance(member, Regressed) else None
             density = member.density if isinstance(member, Regressed) else member
@@ -121,7 +121,7 @@ class ClosedForm:
         return cls(np.array(log_weights), tuple(parts), tuple(slopes), is_exact, tuple(gates))
 
     @classmethod
-    def proposal_for(cls, pool: Pool, rng: Generator, context: Array | None = None) -> Any:
+    def proposal_for(cls, pool: Pool, rng: Generator, context: Array | None = None) -> "ClosedForm":
         """Return the closed form that is likeliest for samples of a pool, or the pool if it is one.
 
         Stacking decides its weights, with one prior row for each member, so that none is left out:
@@ -255,9 +255,10 @@ def leading_order(member: Any) -> tuple[int, ...] | None:
     flow, base = member.density.flow, member.density.base
     if not isinstance(base, StandardNormal) or not isinstance(flow, (MAF, NSF)):
         return None
-    if not all(type(layer) is MADE for layer in flow.flows):
+    layers = [layer for layer in flow.flows if type(layer) is MADE]
+    if len(layers) < len(flow.flows):
         return None
-    orders = {layer.order or natural_order(flow.dim) for layer in flow.flows}
+    orders = {layer.order or natural_order(flow.dim) for layer in layers}
     return tuple(orders.pop()) if len(orders) == 1 else None
 
 
@@ -283,7 +284,7 @@ def leading_log_prob(member: Any, u: Array, observed: Array, context: Array | No
 
 
 def exact_marginal(
-    pool: Any, u: Array, observed: Array, context: Array | None = None
+    pool: Pool, u: Array, observed: Array, context: Array | None = None
 ) -> Array | None:
     """Return log sum_k w_k p_k(u_O | c), (N,), or None if a member has no such marginal.
 

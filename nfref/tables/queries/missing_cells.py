@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import blas
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.given_values import row_given
@@ -47,7 +47,7 @@ class Marginal:
 
 def log_marginal(
     density: TableDensity,
-    table: list[Any],
+    table: Sequence[Array],
     draws: int = DRAWS,
     sampler: ConditionalSampler | None = None,
 ) -> Marginal:
@@ -114,8 +114,11 @@ def _without_samples(sampler, cells):
 
 
 def impute(
-    density: TableDensity, table: list[Any], rng: Generator, sampler: Any = None
-) -> list[Any]:
+    density: TableDensity,
+    table: Sequence[Array],
+    rng: Generator,
+    sampler: ConditionalSampler | None = None,
+) -> list[Array]:
     """Return the table with every gap sampled given the known cells of its row.
 
     Parameters
@@ -134,8 +137,12 @@ def impute(
 
 
 def imputations(
-    density: TableDensity, table: list[Any], rng: Generator, count: int, sampler: Any = None
-) -> list[list[Any]]:
+    density: TableDensity,
+    table: Sequence[Array],
+    rng: Generator,
+    count: int,
+    sampler: ConditionalSampler | None = None,
+) -> list[list[Array]]:
     """Return ``count`` tables with every gap sampled, all from one set of weighted samples.
 
     The other parameters are those of :func:`impute`.
@@ -175,7 +182,9 @@ def imputations(
     return filled
 
 
-def sample_given(density: TableDensity, given: dict[str, Any], rng: Generator, n: int) -> list[Any]:
+def sample_given(
+    density: TableDensity, given: dict[str, Any], rng: Generator, n: int
+) -> list[Array]:
     """Sample rows given the values of some columns.
 
     Parameters

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries import missing_cells
-from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.columns import Column, Continuous, is_missing
 from nfref.tables.schema.distinct_rows import distinct_rows, grouped_rows
 
 REFERENCE_ROWS = 2000  # most rows that distances are measured to; their quantiles need no more
@@ -75,10 +75,10 @@ class ColumnTail(Configuration):
 
     seen: np.ndarray
     at_most: np.ndarray
-    at_least: Any
+    at_least: np.ndarray | None
 
     @classmethod
-    def of(cls, column: Any, values: Array, weight: Array | None) -> "ColumnTail":
+    def of(cls, column: Column, values: Array, weight: Array | None) -> "ColumnTail":
         """Count the values of a column (N,), each as often as its weight says."""
         weight = np.ones(len(values)) if weight is None else weight
         here = ~is_missing(values)
@@ -94,7 +94,7 @@ class ColumnTail(Configuration):
         below = np.append(0, np.cumsum(mass))
         return cls(seen, below + 1, below[-1] - below + 1)
 
-    def log_prob(self, column: Any, values: Array) -> Array:
+    def log_prob(self, column: Column, values: Array) -> Array:
         """Return the tail, (N,); 0 for missing cells."""
         found, here = np.zeros(len(values)), ~is_missing(values)
         values = _numbers(column, values[here])
@@ -124,7 +124,7 @@ def _numbers(column, values):
 
 
 def tails_of(
-    columns: Sequence[Any], table: Sequence[Array], weight: Array | None, given: Sequence[str]
+    columns: Sequence[Column], table: Sequence[Array], weight: Array | None, given: Sequence[str]
 ) -> tuple:
     """Return the ColumnTail of every column; None for a given column, and for one of gaps alone."""
     return tuple(
@@ -146,7 +146,9 @@ def medians_of_known(columns: Array, counts: Array, empty: float) -> Array:
     )
 
 
-def log_tails(columns: Sequence[Any], tails: Sequence[Any], table: Sequence[Array]) -> Array:
+def log_tails(
+    columns: Sequence[Column], tails: Sequence[ColumnTail], table: Sequence[Array]
+) -> Array:
     """Return the sum over columns of the log of how far out the cells of a row are, (N,)."""
     every = zip(columns, tails, table)
     found = (tail.log_prob(column, values) for column, tail, values in every if tail is not None)
@@ -178,7 +180,7 @@ class Neighbours(Configuration):
     @classmethod
     def of(
         cls,
-        columns: Sequence[Any],
+        columns: Sequence[Column],
         table: Sequence[Array],
         weight: Array | None,
         given: Sequence[str],
@@ -197,7 +199,9 @@ class Neighbours(Configuration):
         share = max(share, min(FEWEST_NEIGHBOURS / np.sum(counts), 0.5))
         return cls(rows / scale, counts, middle, scale, float(share))
 
-    def nearness(self, columns: Sequence[Any], table: Sequence[Array], given: Any) -> Array:
+    def nearness(
+        self, columns: Sequence[Column], table: Sequence[Array], given: Sequence[str]
+    ) -> Array:
         """Return minus the distance from each row to the last of its neighbours, (N,)."""
         rows = _coordinates(columns, table, given)
         rows = np.where(np.isnan(rows), self.middle, rows) / self.scale
@@ -232,7 +236,7 @@ class Neighbours(Configuration):
 
 
 def some_distinct_rows(
-    columns: Sequence[Any], table: Sequence[Array], given: Sequence[str], most: int
+    columns: Sequence[Column], table: Sequence[Array], given: Sequence[str], most: int
 ) -> Array:
     """Return the places of ``most`` distinct rows with their copies; their content decides."""
     rows = np.nan_to_num(_coordinates(columns, table, given))
@@ -257,7 +261,7 @@ def _coordinates(columns, table, given):
     return np.concatenate(found, axis=1)
 
 
-def shortfall(measures: Sequence[Array], usual: Any) -> Array:
+def shortfall(measures: Sequence[Array], usual: Sequence[Array]) -> Array:
     """Return sum_m min(x_m - middle_m, 0) / spread_m, (N,), of measures (N,)."""
     return sum(
         np.minimum(measure - middle, 0) / spread

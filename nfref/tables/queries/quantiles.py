@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Array, Callable, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler, patterns_of, shares_of
 from nfref.tables.queries.given_values import check_known
@@ -52,7 +52,7 @@ class Discrete:
         values, shares = (np.take_along_axis(part, order, axis=1) for part in (values, shares))
         return cls(places, values, np.cumsum(shares, axis=1), error, continuous)
 
-    def quantiles(self, levels: Any) -> Array:
+    def quantiles(self, levels: Array) -> Array:
         """Return quantiles (N, L) of levels (L,)."""
         shares = np.diff(self.edges, axis=1, prepend=0.0)
         if self.continuous:
@@ -62,7 +62,7 @@ class Discrete:
         places = [np.minimum(np.searchsorted(edge, levels), last) for edge in self.edges]
         return np.stack([value[place] for value, place in zip(self.values, places)])
 
-    def mean(self, decode: Callable[[Array], Array], levels: Any) -> Array:
+    def mean(self, decode: Callable[[Array], Array], levels: Array) -> Array:
         """Return the mean of decoded values, (N,); levels are not needed."""
         return np.sum(np.diff(self.edges, axis=1, prepend=0.0) * decode(self.values), axis=1)
 

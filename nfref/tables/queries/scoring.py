@@ -21,6 +21,7 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
 from nfref.tables.schema.columns import (
+    Column,
     ColumnError,
     Continuous,
     compress_tails,
@@ -187,7 +188,7 @@ def sample_table(
 
 
 def inside(
-    columns: Sequence[Any], rows: Sequence[Array], within: float, given: Sequence[str] = ()
+    columns: Sequence[Column], rows: Sequence[Array], within: float, given: Sequence[str] = ()
 ) -> Array:
     """Return which rows are ``within`` robust standard deviations of the medians, (N,).
 
@@ -235,7 +236,7 @@ class AsDensity:
 
     context_dim = 0
 
-    def __init__(self, table: Any, cells: Any = None) -> None:
+    def __init__(self, table: TableDensity, cells: Sequence[Array] = ()) -> None:
         self.table, self.dim, self.cells = table, table.dim, cells
 
     def numbers(self, cells: Sequence[Array]) -> Array:

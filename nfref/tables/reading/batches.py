@@ -3,10 +3,10 @@
 import os
 from dataclasses import replace
 
-from nfref.runtime.annotations import Any, Callable, Iterable, Iterator, PathLike, Sequence
+from nfref.runtime.annotations import Iterable, Iterator, PathLike
 from nfref.runtime.batching import BLOCK
 from nfref.tables.reading.read import format_of, joined, tables_of
-from nfref.tables.reading.table import Table, check_finite
+from nfref.tables.reading.table import Keep, Table, Texts, check_finite
 
 CELLS = 1 << 20  # numbers in a batch: 8 MB
 
@@ -19,11 +19,11 @@ def batch_rows(columns: int) -> int:
 def batches(
     path: PathLike,
     header: str = "auto",
-    texts: Sequence[Any] | Callable[..., Any] = (),
+    texts: Texts = (),
     rows: int | None = None,
     may_be_empty: bool = False,
-    keep: Callable[..., Any] | None = None,
-) -> Any:
+    keep: Keep | None = None,
+) -> Iterator[Table]:
     """Yield the rows of a file in batches, in memory that does not depend on their number.
 
     A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
@@ -74,7 +74,7 @@ def batches(
         first += len(table.values)
 
 
-def regrouped(tables: Iterable[Any], rows: int | None = None) -> Iterator[Table]:
+def regrouped(tables: Iterable[Table], rows: int | None = None) -> Iterator[Table]:
     """Yield the rows of tables of any size as tables of ``rows`` rows; the last holds the rest."""
     waiting: list[Table] = []
     count = 0

@@ -75,12 +75,15 @@ def _kind(head):
 
 
 def _unmarked(head):
-    """Return the kind of text with zero bytes in one half or three quarters of all places."""
+    """Return the kind of text with zero bytes in one half or three quarters of all places.
+
+    A single one is a mistake in UTF-8 text.
+    """
     zeros = [place for place in range(len(head)) if not head[place]]
     if len(zeros) > len(head) / 2:
         return "UTF-32", f"iconv -f UTF-32{'LE' if head[0] else 'BE'} -t UTF-8"
     for place, order in ((1, "LE"), (0, "BE")):
-        if len(zeros) > len(head) / 16 and all(zero % 2 == place for zero in zeros):
+        if len(zeros) > max(1, len(head) / 16) and all(zero % 2 == place for zero in zeros):
             return "UTF-16", f"iconv -f UTF-16{order} -t UTF-8"
     return None
 

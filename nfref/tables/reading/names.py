@@ -2,7 +2,7 @@
 
 import re
 
-from nfref.runtime.annotations import Any, Sequence
+from nfref.runtime.annotations import Sequence
 from nfref.tables.reading.table import is_number, quoted_names
 
 # Texts that stand for a missing number.
@@ -13,7 +13,7 @@ _SPOILT_NUMBER = re.compile(r"\s*[-+.]?\d")
 
 
 def find_names(
-    rows: Sequence[Any], lines: Sequence[str], header: str = "auto"
+    rows: Sequence[tuple[int, list[str]]], lines: Sequence[str], header: str = "auto"
 ) -> tuple[int, list[str] | None, str, bool]:
     """Find which of the first rows are not data, and the names of the columns.
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Callable, Iterator, PathLike, Sequence
+from nfref.runtime.annotations import Callable, Iterator, PathLike, Sequence
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (
+    Keep,
     Table,
     TableError,
+    Texts,
     check_finite,
     named_columns,
     numbered_columns,
@@ -63,9 +65,9 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
 def read_quietly(
     path: PathLike,
     header: str = "auto",
-    texts: Sequence[Any] | Callable[..., Any] = (),
+    texts: Texts = (),
     may_be_empty: bool = False,
-    keep: Callable[..., Any] | None = None,
+    keep: Keep | None = None,
 ) -> Table:
     """Read a table without the warning; the table's remark has its text.
 
@@ -81,9 +83,9 @@ def read_quietly(
 def tables_of(
     path: str,
     header: str,
-    texts: Sequence[Any] | Callable[..., Any],
+    texts: Texts,
     may_be_empty: bool,
-    keep: Callable[..., Any] | None,
+    keep: Keep | None,
     rows: int | Callable[[int], int],
 ) -> Iterator[Table]:
     """Yield the rows of a file as tables whose numbers are not checked.
@@ -236,7 +238,7 @@ def _from_array(path, array):
     return Table(values, names, named=False, whole=names if array.dtype.kind in "biu" else ())
 
 
-def only(table: Table, keep: Callable[..., Any] | None) -> Table:
+def only(table: Table, keep: Keep | None) -> Table:
     """Return the columns of a table that ``keep(columns, named)`` names; all for None."""
     kept = table.columns if keep is None else tuple(keep(table.columns, table.named))
     if kept == table.columns:
@@ -249,10 +251,7 @@ def only(table: Table, keep: Callable[..., Any] | None) -> Table:
 
 
 def parquet_tables(
-    path: str,
-    texts: Sequence[Any] | Callable[..., Any],
-    rows: int | Callable[..., Any],
-    keep: Callable[..., Any] | None = None,
+    path: str, texts: Texts, rows: int | Callable[[int], int], keep: Keep | None = None
 ) -> Iterator[Table]:
     """Yield the rows of a .parquet as tables.
 

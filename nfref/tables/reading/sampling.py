@@ -19,7 +19,7 @@ from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.runtime.hashing import GOLDEN, mixed
 from nfref.tables.reading.batches import batches
 from nfref.tables.reading.read import TEXT, format_of
-from nfref.tables.reading.table import Table, match_columns
+from nfref.tables.reading.table import Keep, Table, Texts, match_columns
 from nfref.tables.reading.text import are_whole
 
 CELLS = 1 << 23  # most numbers in a sample by default: 64 MB
@@ -101,11 +101,11 @@ def sample(
     paths: PathLike | Sequence[PathLike],
     rows: int | None = None,
     seed: int = 0,
-    header: Any = "auto",
-    texts: Any = (),
+    header: str = "auto",
+    texts: Texts = (),
     may_be_empty: bool = False,
-    keep: Any = None,
-    look: Callable[..., Any] | None = None,
+    keep: Keep | None = None,
+    look: Callable[[str, Table, int, int], object] | None = None,
 ) -> Sample:
     """Return a uniform sample of the rows of files, or all rows if there are no more.
 

@@ -4,10 +4,11 @@ import csv
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 from nfref.runtime.checks import plural, shortened
 
 DATES_AS_NUMBERS = "write dates and times as numbers, such as days since the first"
@@ -18,8 +19,8 @@ class TableError(ValueError):
 
     Attributes
     ----------
-    column : str or None
-        The name of the column that it is about, if it is about one.
+    column : str
+        The name of the column that it is about; empty if it is about none.
     not_numbers : bool
         True if the column holds anything but numbers.
     spoilt : bool
@@ -27,7 +28,7 @@ class TableError(ValueError):
     """
 
     def __init__(
-        self, message: Any, column: Any = None, not_numbers: Any = False, spoilt: bool = False
+        self, message: str, column: str = "", not_numbers: bool = False, spoilt: bool = False
     ) -> None:
         super().__init__(message, column, not_numbers, spoilt)
         self.column, self.not_numbers, self.spoilt = column, not_numbers, spoilt
@@ -95,12 +96,20 @@ def text_at(texts: Sequence[str], places: Array) -> Array:
     return choices[np.where(np.isnan(places), len(texts), places).astype(np.int64)]
 
 
+# (columns, named) -> the names of the columns of a file that are read.
+Keep: TypeAlias = Callable[[Sequence[str], bool], Sequence[str]]
+
+# Names of columns whose cells are text, or a function like Keep that gives them. ``...`` stands for
+# columns in whose first rows no cell begins like a number.
+Texts: TypeAlias = Sequence[Any] | Keep
+
+
 def numbered_columns(dim: int) -> tuple[str, ...]:
     """Return the names of columns without names: x1 ... xD."""
     return tuple(f"x{k + 1}" for k in range(dim))
 
 
-def check_name(where: str, name: Any) -> None:
+def check_name(where: str, name: str) -> None:
     """Check that a csv header and a model file return this name unchanged."""
     try:
         fine = name == name.strip() != "" and b"\0" not in name.encode()

@@ -6,14 +6,16 @@ import re
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Iterator, Sequence
+from nfref.runtime.annotations import Any, Array, Iterator
 from nfref.runtime.checks import plural
 from nfref.tables.reading.encoding import opened
 from nfref.tables.reading.names import MISSING, find_names
 from nfref.tables.reading.table import (
     DATES_AS_NUMBERS,
+    Keep,
     Table,
     TableError,
+    Texts,
     is_number,
     named_columns,
     numbered_columns,
@@ -39,11 +41,7 @@ def are_whole(values: Array) -> Array:
 
 
 def text_tables(
-    path: str,
-    header: str,
-    texts: Sequence[Any] | Callable[..., Any],
-    may_be_empty: bool,
-    keep: Callable[..., Any] | None,
+    path: str, header: str, texts: Texts, may_be_empty: bool, keep: Keep | None
 ) -> Iterator[Table]:
     """Yield the rows of a .csv, .tsv or .txt file as tables; numbers may be NaN or infinite.
 
@@ -263,7 +261,7 @@ def _well_quoted(path, lines, delimiter):
 
 def _filled(path, records):
     """Yield records without blank lines; in a table of one column an inner one is an empty cell."""
-    blank: list[Any] = []
+    blank: list[tuple[int, list[str]]] = []
     started = False
     for line, cells in records:
         if not cells or len(cells) == 1 and not cells[0].strip():

@@ -42,6 +42,7 @@ import math
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -248,7 +249,7 @@ class Continuous(Configuration):
         return TAIL if self.kind == "real" or self.soft is not None else np.inf
 
     @cached_property
-    def log_scale(self) -> Any:
+    def log_scale(self) -> float:
         """The logarithm of s."""
         return np.log(self.scale)
 
@@ -442,26 +443,26 @@ class Continuous(Configuration):
         )
 
 
-def alike(columns: Sequence[Any], places: Sequence[int]) -> list[tuple[list[int], Continuous]]:
+def alike(columns: Sequence["Column"], places: Sequence[int]) -> list[tuple[list[int], Continuous]]:
     """Return (places, column) of groups of continuous columns that have the same kind of map.
 
     The column of a group has (n, 1) arrays of numbers, so it encodes rows (n, N) of n columns by
     one call. Columns with atoms or a period are in no group.
     """
-    groups: dict[tuple[bool, bool, bool], list[int]] = {}
+    groups: dict[tuple[bool, bool, bool], list[tuple[int, Continuous]]] = {}
     for k in places:
         one = columns[k]
-        if not one.atoms and one.period is None:
+        if isinstance(one, Continuous) and not one.atoms and one.period is None:
             kind = math.isfinite(one.low), math.isfinite(one.high), one.soft is None
-            groups.setdefault(kind, []).append(k)
+            groups.setdefault(kind, []).append((k, one))
     found = []
     for group in groups.values():
-        joined = copy(columns[group[0]])
+        joined = copy(group[0][1])
         for name in ("low", "high", "middle", "scale", "soft", "tail", "log_scale"):
-            numbers = [getattr(columns[k], name) for k in group]
+            numbers = [getattr(one, name) for _, one in group]
             if None not in numbers:
                 joined._set(**{name: np.array(numbers, np.float64)[:, None]})
-        found.append((group, joined))
+        found.append(([k for k, _ in group], joined))
     return found
 
 
@@ -552,7 +553,10 @@ class Count(Configuration):
         )
 
 
-def is_whole(column: Continuous | Category | Count) -> bool:
+Column: TypeAlias = Continuous | Category | Count
+
+
+def is_whole(column: Column) -> bool:
     """Return whether samples of a column are whole numbers that 64 bits can hold.
 
     Tails without a bound reach beyond 2^63.
@@ -633,6 +637,6 @@ def with_gaps(table: Iterable[Any]) -> Array:
     return np.any([is_missing(values) for values in table], axis=0)
 
 
-def missing_cells_of(column: Any, rows: int) -> Array:
+def missing_cells_of(column: Column, rows: int) -> Array:
     """Return a column of so many missing cells: None for a category, else NaN."""
     return np.full(rows, None, object) if column.kind == "category" else np.full(rows, np.nan)

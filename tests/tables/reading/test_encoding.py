@@ -86,6 +86,11 @@ def test_other_kinds_of_files_are_named(tmp_path, content, expected):
     assert message.startswith("expected UTF-8 text, ") and expected in message
 
 
+def test_one_zero_byte_is_a_mistake_in_a_cell(tmp_path):
+    message = refused(tmp_path / "t.csv", b"a,b\n1,2\0\n3,4\n")
+    assert message.startswith("row 1 (line 2), column 'b': expected a number, got '2\\x00'")
+
+
 @pytest.mark.parametrize("mark", ["sep=;", '"sep=;"', "SEP=;", "\ufeffsep=;"])
 def test_the_line_that_names_the_separator_is_heeded(tmp_path, mark):
     path = tmp_path / "t.csv"
