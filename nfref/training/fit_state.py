@@ -61,11 +61,11 @@ class FitState(Configuration):
         return state
 
     def __getattr__(self, name):
-        """Return a field of a state that is not made yet."""
-        make = self.__dict__.pop("_make", None)
+        """Return a field of a state that is not made yet; threads may ask at the same time."""
+        make = self.__dict__.get("_make")
         if make is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._set(**vars(make()))
+        self._set(**vars(make()), _make=None)
         return getattr(self, name)
 
     @property
