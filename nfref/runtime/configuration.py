@@ -49,7 +49,7 @@ class Configuration(Checked):
     def __getstate__(self):
         """Return the fields to pickle, without cached values."""
         kept = getattr(self, "__dataclass_fields__", self.__dict__)
-        return {name: value for name, value in self.__dict__.items() if name in kept}
+        return {name: getattr(self, name) for name in kept}
 
     def _check(self):
         """Raise a ValueError if fields read from a file have values that nfref never writes.

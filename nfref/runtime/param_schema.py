@@ -88,13 +88,14 @@ class Structure:
         return once(params, (self, dtype), lambda: self._checked(params, dtype))
 
     def _checked(self, params, dtype):
-        if not self._holds(params, dtype):
+        if self._holds(params, dtype):
+            return params
+        if not self._holds(params, None):
             try:
                 _check("params", params, self.shapes)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{error}{_advice(params, self.shapes)}") from None
-            return params if dtype is None else cast(params, dtype)
-        return params
+        return params if dtype is None else cast(params, dtype)
 
     def _holds(self, params, dtype):
         """Return whether all arrays are in place and in ``dtype``; None allows any numbers."""

@@ -5,6 +5,8 @@ So ``autograd.grad`` works on them directly, a checkpoint is a flat file, and an
 one long vector.
 """
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Iterable, Params, Sequence
@@ -117,7 +119,7 @@ def count(params: Any) -> int:
     return once(params, "count", lambda: sum(np.size(leaf) for leaf in leaves(params)))
 
 
-def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
+def flatten(params: Params) -> tuple[Array, "Unflatten"]:
     """Return the parameters as one long vector, and the function that turns such a vector back.
 
     Autograd passes through ``unflatten`` cheaply. A training step of RealNVP(2, layers=8) on 512
@@ -132,21 +134,37 @@ def flatten(params: Params) -> tuple[Array, Callable[..., Any]]:
     -------
     vector : (P,) array
         All leaves, raveled and joined in the order of :func:`leaves`.
-    unflatten : callable
+    unflatten : Unflatten
         Maps a (P,) vector to a structure shaped like ``params``. The arrays it
         returns are views of the vector.
     """
     arrays = [np.asarray(leaf) for leaf in leaves(params)]
     vector = np.concatenate([leaf.ravel() for leaf in arrays]) if arrays else np.zeros(0)
     ends = np.cumsum([leaf.size for leaf in arrays], dtype=int).tolist()
-    places = [(end - leaf.size, end, leaf.shape) for leaf, end in zip(arrays, ends)]
+    places = tuple((end - leaf.size, end, leaf.shape) for leaf, end in zip(arrays, ends))
+    return vector, Unflatten(places, filled(params, range(len(arrays))))
 
-    def unflatten(vector):
+
+@dataclass(frozen=True)
+class Unflatten:
+    """The way from a long vector back to nested parameters; the same for all of one structure.
+
+    Parameters
+    ----------
+    places : tuple of (start, end, shape)
+        Where each array stands in the vector.
+    structure : nested dicts and lists of int
+        Which of them stands where in the parameters.
+    """
+
+    places: tuple[tuple[int, int, tuple[int, ...]], ...]
+    structure: Any = field(hash=False)
+
+    def __call__(self, vector: Any) -> Any:
+        """Return the parameters, views of the (P,) vector."""
         # On an untraced vector, a primitive takes ten times as long as the slice.
         piece = _piece if isinstance(vector, Box) else _slice
-        return filled(params, [piece(vector, *place) for place in places])
-
-    return vector, unflatten
+        return tree_map(lambda k: piece(vector, *self.places[k]), self.structure)
 
 
 def _slice(vector, start, end, shape):

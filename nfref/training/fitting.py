@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.density import Density, check_density
-from nfref.flows.data_dependent import adapt, in_training
+from nfref.flows.data_dependent import adapt, in_training, keeps_statistics
 from nfref.runtime import dispatch
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
@@ -20,7 +20,7 @@ from nfref.runtime.checks import check_count, check_positive, check_rng
 from nfref.runtime.configuration import Checked
 from nfref.training.adam import Adam, AdamState, decay_of, running_average
 from nfref.training.fit_state import FitState, check_resume
-from nfref.training.gradient import loss_and_gradient, prepare, value_and_gradient
+from nfref.training.gradient import loss_and_gradient, value_and_gradient
 from nfref.training.loop import FitResult, check_finite, check_has_any, message, run_guarded
 from nfref.training.rows import Rows, training_and_validation
 
@@ -153,19 +153,25 @@ def fit(
     settings = Settings(
         epochs, batch_size, average, objective, data_dependent_init, patience, tolerance, time_limit
     )
-    batches = math.ceil(len(rows.x) / batch_size)
-    adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * batches)
-    run = _Run(density, params, rows, held_out, settings, adam, rng)
+    batches = _batches(len(rows.x), batch_size)
+    adam = Adam(learning_rate, schedule, clip_norm, steps=epochs * len(batches))
+    run = _Run(density, params, rows, held_out, settings, batches, adam, rng)
     if resume is not None:
         check_resume(resume, run.start, held_out is not None, rng)
     if objective is None:
         scored = 0 if held_out is None else min(len(held_out.x), BLOCK)
-        prepare([(density, run.start, run.unflatten, math.ceil(len(rows.x) / batches), scored)])
+        dispatch.prepare([(density, run.start, run.unflatten, batches[0].stop, scored)])
     done = 0 if resume is None else len(resume.history["train"])
     stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress, done)
     best = run.best
     said = message(stopped, cause, "epoch", len(run.passed), best.epoch, patience)
     return FitResult(run.evaluated(best.vector), run.history(), best.epoch, stopped, said)
+
+
+def _batches(rows, size):
+    """Return where the batches of an epoch stand in the order of its rows, as slices."""
+    parts = np.array_split(np.arange(rows), math.ceil(rows / size))
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
 
 def check_not_negative(name: str, value: Any) -> float:
@@ -258,10 +264,10 @@ class _Run:
 
     now: Progress
 
-    def __init__(self, density, params, rows, held_out, settings, adam, rng):
+    def __init__(self, density, params, rows, held_out, settings, batches, adam, rng):
         self.began = time.perf_counter()
         self.density, self.rows, self.held_out = density, rows, held_out
-        self.settings, self.adam, self.rng = settings, adam, rng
+        self.settings, self.batches, self.adam, self.rng = settings, batches, adam, rng
         params = density._structure.checked(params, rows.x.dtype)
         self.start, self.unflatten = trees.flatten(params)
         check_has_any(self.start)
@@ -332,11 +338,9 @@ class _Run:
 
     def _epoch(self):
         """Take all rows once, in a new order; return the mean loss in nats per row."""
-        count = len(self.rows.x)
+        order = self.rng.permutation(len(self.rows.x))
+        batches = [order[batch] for batch in self.batches]
         losses: list[float] = []
-        batches = np.array_split(
-            self.rng.permutation(count), math.ceil(count / self.settings.batch_size)
-        )
         while left := batches[len(losses) :]:
 
             def step(*arguments, batch=left[0]):
@@ -349,7 +353,7 @@ class _Run:
                 decay = partial(decay_of, self.settings.average)
                 self.now, more = dispatch.run("steps", step, *given, decay)
             losses += more
-        return sum(loss * len(batch) for loss, batch in zip(losses, batches)) / count
+        return sum(loss * len(batch) for loss, batch in zip(losses, batches)) / len(order)
 
     def _step(self, batch):
         """Return the progress after one step of Adam, and the loss of the batch in a list."""
@@ -375,14 +379,14 @@ class _Run:
         """Return the negative mean log-likelihood of the validation rows."""
 
         def formula(*arguments):
-            return mean_log_prob(self.density, self.evaluated(now.averaged), *self.held_out)
+            with dispatch.many_calls():
+                return mean_log_prob(self.density, self.evaluated(now.averaged), *self.held_out)
 
-        with dispatch.many_calls():
-            if not self.has_twins:
-                return -formula()
-            return -dispatch.run(
-                "mean_log_prob", formula, self.density, self.unflatten, now, self.held_out
-            )
+        if not self.has_twins:
+            return -formula()
+        return -dispatch.run(
+            "mean_log_prob", formula, self.density, self.unflatten, now, self.held_out
+        )
 
     def evaluated(self, vector):
         """Return the parameters for evaluation.
@@ -396,28 +400,37 @@ class _Run:
 
     def _adapted(self, vector, rows, stage):
         """Return the parameters after layers have learned from rows, at this stage."""
+        if not keeps_statistics(self.density.flow):
+            return vector
         params = self.unflatten(vector)
-        return trees.flatten(adapt(self.density, params, rows.x, rows.context, stage))[0]
+        found = adapt(self.density, params, rows.x, rows.context, stage)
+        return vector if found is params else trees.flatten(found)[0]
 
     def _learns(self, stage):
         """Return whether any layer learns from rows at this stage, by trying a single row."""
-        params, row = self.unflatten(self.start), self.rows.at(slice(1))
-        return adapt(self.density, params, row.x, row.context, stage) is not params
+        return self._adapted(self.start, self.rows.at(slice(1)), stage) is not self.start
 
-    def history(self):
-        """Return the history, as in :class:`FitResult`."""
-        history = {"train": [train for train, _ in self.passed]}
+    def history(self, epochs=None):
+        """Return the history, as in :class:`FitResult`, of all epochs or the first ones."""
+        train, scores = zip(*self.passed[:epochs]) if self.passed else ((), ())
+        history = {"train": list(train)}
         if self.held_out is not None:
-            history["validation"] = [score for _, score in self.passed]
+            history["validation"] = list(scores)
         return history
 
     def state(self):
         """Return the :class:`FitState` after the last epoch."""
-        now, best, adam = self.now, self.best, self.now.optimizer
-        of_now = now.vector, now.averaged, adam.m, adam.v, adam.steps
-        of_best = best.vector, best.score, best.epoch
+        now, best, epochs = self.now, self.best, len(self.passed)
         rng = self.rng.bit_generator.state
-        return FitState(*of_now, *of_best, self.history(), rng, self.unflatten, self.evaluated)
+
+        def made():
+            adam = now.optimizer
+            of_now = now.vector, now.averaged, adam.m, adam.v, adam.steps
+            of_best = best.vector, best.score, best.epoch
+            history = self.history(epochs)
+            return FitState(*of_now, *of_best, history, rng, self.unflatten, self.evaluated)
+
+        return FitState.later(made)
 
 
 def mean_log_prob(

@@ -12,6 +12,7 @@ from nfref.runtime import dispatch
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
+prepare = dispatch.prepare  # for fits of tables, which do not import the dispatch
 ONE_AT_A_TIME = threading.RLock()  # autograd counts its traces for all threads at once
 # unflatten -> (density, length of the vector) for which the parameters have passed the check.
 _FITTING: weakref.WeakKeyDictionary[Any, tuple[Density, int]] = weakref.WeakKeyDictionary()
@@ -58,22 +59,6 @@ def loss_and_gradient(
     return dispatch.run(
         "loss_and_gradient", _by_tape, density, unflatten, vector, x, context, weight
     )
-
-
-def prepare(fits: list[tuple[Density, Array, Callable[..., Any], int, int]]) -> bool:
-    """Start compiling the kernels that fits will need, in the background, if they are missing.
-
-    Parameters
-    ----------
-    fits : list of (density, vector, unflatten, rows of a step, rows scored at once)
-        See :func:`nfref.runtime.dispatch.prepare`.
-
-    Returns
-    -------
-    bool
-        True if other processes compile some.
-    """
-    return dispatch.prepare(fits)
 
 
 def threads_of_steps(

@@ -36,6 +36,13 @@ def test_flatten_goes_there_and_back():
     assert moved["a"] == 8 and TREE["a"] == 7
 
 
+def test_the_way_back_is_the_same_for_all_of_one_structure():
+    _, unflatten = trees.flatten(TREE)
+    _, again = trees.flatten(trees.tree_map(lambda leaf: leaf + 1, TREE))
+    _, reordered = trees.flatten(dict(reversed(TREE.items())))
+    assert unflatten == again and hash(unflatten) == hash(again) and unflatten != reordered
+
+
 def test_no_parameters_flatten_to_nothing():
     vector, unflatten = trees.flatten({})
     assert vector.shape == (0,) and unflatten(vector) == {}

@@ -179,9 +179,11 @@ def test_the_start_competes_for_the_best():
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("validation", [0.2, None])
-def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(backend, validation):
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_resumed_fit_has_the_bits_of_one_that_never_stopped(backend, validation, batch_norm):
+    """Its states are read after its end, and are those of their epochs."""
     rng = np.random.default_rng(0)
-    density = nfref.Density(nfref.RealNVP(2, 2, (8,), batch_norm=True))
+    density = nfref.Density(nfref.RealNVP(2, 2, (8,), batch_norm=batch_norm))
     params, x = density.init(rng), rng.standard_normal((150, 2)) ** 3
     options = dict(
         validation=validation,

@@ -12,7 +12,8 @@ and their squares. The third applies Adam and the average.
 import math
 import time
 from collections import namedtuple
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from nfref.kernels.chain.program import Program
 from nfref.kernels.chain.training import Layout, _layout
 from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
+from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import share
 from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime.annotations import Any
@@ -78,11 +80,10 @@ def _program_and_layout(density, unflatten, vector, dtype):
     return None if layout is None else (program, layout)
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """The state of a fit (:class:`nfref.training.fitting.Progress`) in the order of the kernels.
 
-    Its properties return the state in the order of the vector.
+    Its properties return the state in the order of the vector. Nothing changes it.
 
     Attributes
     ----------
@@ -128,7 +129,7 @@ class Packed:
 def _packed(density, unflatten, now, dtype):
     """Return Packed; None if :func:`steps` cannot make steps of that dtype."""
     if isinstance(now, Packed):
-        return replace(now, state=now.state.copy())
+        return now
     found = _program_and_layout(density, unflatten, now.vector, dtype)
     if found is None:
         return None
@@ -140,13 +141,13 @@ def _packed(density, unflatten, now, dtype):
 
 def mean_log_prob(density, unflatten, now, rows):
     """Return the mean log_prob of rows with averaged parameters; None without a kernel."""
-    packed = now if isinstance(now, Packed) else _packed(density, unflatten, now, rows.x.dtype)
+    packed = _packed(density, unflatten, now, rows.x.dtype)
     if packed is None:
         return None
 
     def log_prob(x, context=None):
-        given = packed.program, packed.state[3], x, context, threads()
-        (z, log_det), _ = value_and_finite(*given)
+        limit = threads() if len(x) > ROWS else 1
+        (z, log_det), _ = value_and_finite(packed.program, packed.state[3], x, context, limit)
         return density.base._log_prob({}, z) + log_det
 
     found = in_blocks(log_prob, rows.x, rows.context).astype(np.float64)
@@ -176,11 +177,11 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
         Of the batches before the first whose loss or gradient is not finite. None instead of
         both where that is the first, or where no kernel does all of it.
     """
-    start = _packed(density, unflatten, now, rows.x.dtype)
-    if start is None:
+    packed = _packed(density, unflatten, now, rows.x.dtype)
+    if packed is None:
         return None
     losses: list[float] = []
-    program = start.program
+    program, start = packed.program, packed._replace(state=packed.state.copy())
     while len(losses) < len(batches):
         some = batches[len(losses) : len(losses) + program.in_one_call]
         began = time.perf_counter()
@@ -189,7 +190,7 @@ def steps(density, unflatten, now, rows, batches, adam, decay_of):
             break
         most = SECONDS * len(some) / (time.perf_counter() - began)
         program.in_one_call = max(1, min(2 * program.in_one_call, int(most), MOST))
-    return (replace(start, steps=start.steps + len(losses)), losses) if losses else None
+    return (start._replace(steps=start.steps + len(losses)), losses) if losses else None
 
 
 def _in_one_call(now, rows, batches, adam, decay_of, done):
@@ -198,26 +199,27 @@ def _in_one_call(now, rows, batches, adam, decay_of, done):
     x, context, weight = rows.at(np.concatenate(batches))
     weights = np.repeat(-1 / np.array(sizes), sizes) * (1 if weight is None else weight)
     numbers = range(now.steps + done + 1, now.steps + done + 1 + len(sizes))
+    groups = list(map(now.program.partial_sums, sizes))
     schedule = Schedule(
         np.cumsum([0, *sizes]),
-        np.array(list(map(now.program.partial_sums, sizes))),
+        np.array(groups),
         np.array([rates_of(t, adam.rate_of(t)) for t in numbers], dtype),
         np.array([decay_of(t) for t in numbers], dtype),
         np.array([math.inf if adam.clip_norm is None else adam.clip_norm]),
     )
     inputs = Inputs(x, np.empty((len(x), 0), dtype) if context is None else context)
     loss = NormalLoss(weights.astype(dtype), np.empty(len(x), dtype))
-    found = _run(now, inputs, loss, schedule)
+    found = _run(now, inputs, loss, schedule, max(number for _, number in groups))
     return found.losses[: found.done[0]].tolist()
 
 
-def _run(now, inputs, loss, schedule):
-    """Run the kernel on all threads; return its results."""
+def _run(now, inputs, loss, schedule, sums):
+    """Run the kernel on all threads; return its results, of ``sums`` partial sums at most."""
     program, state, mask = now.program, now.state, now.layout.mask
     linked = program.linked(state.dtype)
     count, pieces = len(schedule.ends) - 1, -(-program.size // PIECE)
-    sums = int(np.max(schedule.groups[:, 1]))
-    tasks = max(sums, min(threads(), pieces // MANY))
+    limit = threads() if max(sums, pieces // MANY) > 1 else 1
+    tasks = max(sums, min(limit, pieces // MANY))
     counts = phase_barrier.make_counts(PARTS * count)
     partial_sums = program.workspace.take((sums, program.size), state.dtype)
     numbers = np.empty(pieces), np.empty(count), np.ones(1), np.array([count])
@@ -229,7 +231,7 @@ def _run(now, inputs, loss, schedule):
         make_steps(*given, schedule, state, found, tasks, work)
         program.workspace.give_back(*work)
 
-    share(task, min(threads(), tasks), threads())
+    share(task, min(limit, tasks), limit)
     program.workspace.give_back(found.sums)
     return found
 

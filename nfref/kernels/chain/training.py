@@ -19,7 +19,7 @@ from nfref.runtime.annotations import Any
 from nfref.runtime.autograd_internals import Box
 from nfref.runtime.backends import threads
 
-# unflatten -> {program -> {dtype -> Layout or None}}
+# program -> {(unflatten, dtype) -> Layout or None}
 _LAYOUTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -92,15 +92,16 @@ class Layout(NamedTuple):
     mask : (Q,) array
         1, or 0 where it is masked; in the dtype of the vector.
     back : (P,) array
-        Of each number in the vector, its index in theta; 0 where no kernel reads it.
+        Of each number in the vector, its index in theta; its own index and Q where no kernel reads
+        it.
     counts : (P,) array
         1, or 0 where no kernel reads it. All four are None where theta is the vector itself.
     """
 
     places: np.ndarray | None = None
     mask: np.ndarray | None = None
-    back: np.ndarray | None = None
-    counts: Any = None
+    back: Any = None
+    counts: np.ndarray | None = None
 
     def packed(self, vector):
         return vector if self.places is None else _gathered(vector, self.places, self.mask)
@@ -112,7 +113,7 @@ class Layout(NamedTuple):
         """Return the vector, with the kernels' numbers from theta."""
         if self.places is None:
             return theta.copy()
-        return np.where(self.counts, theta.take(self.back, mode="clip"), vector)
+        return np.concatenate([theta, vector]).take(self.back, mode="clip")
 
 
 def _gathered(numbers, places, factors):
@@ -130,11 +131,11 @@ def _gathered(numbers, places, factors):
 
 def _layout(program, unflatten, vector):
     """Return the Layout of a program in a long vector; None if packing also computes."""
-    known = _LAYOUTS.setdefault(unflatten, weakref.WeakKeyDictionary()).setdefault(program, {})
-    if vector.dtype not in known:
+    known, key = _LAYOUTS.setdefault(program, {}), (unflatten, vector.dtype)
+    if key not in known:
         with np.errstate(all="ignore"):
-            known[vector.dtype] = _found_layout(program, unflatten, vector)
-    return known[vector.dtype]
+            known[key] = _found_layout(program, unflatten, vector)
+    return known[key]
 
 
 def _found_layout(program, unflatten, vector):
@@ -146,19 +147,19 @@ def _found_layout(program, unflatten, vector):
         return None
     if program.structure is not None and np.array_equal(packed, numbered):
         return Layout()
-    used = np.flatnonzero(packed)
-    if not np.all(np.isin(packed[used], numbered)):
+    whole = packed.astype(np.intp)
+    if not np.all((whole == packed) & (whole >= 0) & (whole <= size)):
         return None
-    places, back = np.zeros(program.size, np.intp), np.zeros(size, np.intp)
-    places[used] = packed[used].astype(np.intp) - 1
+    used = np.flatnonzero(whole)
+    places, back = np.zeros(program.size, np.intp), program.size + np.arange(size)
+    places[used] = whole[used] - 1
     back[places[used]] = used
     mask, counts = np.zeros(program.size, dtype), np.zeros(size, dtype)
     mask[used], counts[places[used]] = 1, 1
     layout = Layout(places, mask, back, counts)
     # Numbers drawn at random tell whether packing does anything else to them.
-    rng = np.random.default_rng(0)
-    some = rng.standard_normal(size).astype(dtype)
-    g_theta = rng.standard_normal(program.size).astype(dtype)
+    drawn = np.random.default_rng(0).standard_normal(max(size, program.size), dtype)
+    some, g_theta = drawn[:size], drawn[: program.size]
     same = np.array_equal(
         program.pack(unflatten(some)["flow"], dtype), layout.packed(some)
     ) and np.array_equal(
