@@ -235,12 +235,16 @@ class FlowTrainings:
         return self.estimate(kind, folds) * pace / self.at_once(kind)
 
     def _expected(self):
-        """Estimate the seconds of the whole search, with as many kinds as there may be."""
+        """Estimate the seconds of the whole search: of the first kinds, of one fold with the later.
+
+        Of several folds some kind is often dropped, or none follows the first ones.
+        """
         if not self.done:
             return None
         plan, trained, folds = self.plan, self.trained[-1], len(self.folds)
         more = plan.most_kinds(folds) - len(self.trained)
-        kinds = [*plan.kinds[len(self.trained) :], *plan.kinds[:1] * more][:more]
+        again = more if folds == 1 else 0
+        kinds = [*plan.kinds[len(self.trained) :], *plan.kinds[:1] * again][:more]
         # Of one fold, an idle thread trains the next kind.
         later = sum(map(self.seconds, kinds)) / (min(2, threads()) if folds == 1 else 1)
         whole = plan.seconds() + self.seconds(trained.kind, folds - len(trained.done) - 0.5) + later
