@@ -163,7 +163,7 @@ def draw(found, path):
     left.set(xscale="log", xlabel="processor seconds", ylabel="nats a row over the default")
     _plain_ticks(left.xaxis, (1, 2, 5, 10, 20, 50, 100, 200))
     _plain_ticks(left.yaxis, (-1, -0.1, 0, 0.1, 1))
-    left.legend(fontsize=7)
+    left.legend(fontsize=6, loc="lower right", labelspacing=0.2)
     for table, one in found[by_size].groupby("table", sort=False):
         most = float(one["nats"].iloc[-1])
         for panel, values in zip(others, (one["cpu"], one["nats"] - most)):

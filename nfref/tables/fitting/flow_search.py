@@ -6,7 +6,7 @@ short), and then more of whichever did best; or flows of the kind that is asked 
 follows as long as it pays (:mod:`nfref.tables.fitting.effort`) and the budget leaves time for it.
 Each flow has orders and first parameters of its own. In several folds the flows of all folds are
 one candidate, their mean. A plan without simple densities has flows alone and one fold.
-:mod:`nfref.tables.fitting.flow_trainings` trains them.
+:mod:`nfref.tables.fitting.flow_queue` trains them.
 
 Ctrl-C ends the search wherever it comes, and the candidates so far make the pool.
 """
@@ -21,7 +21,7 @@ from nfref.runtime.interrupts import insisted, interruptible
 from nfref.tables.densities.pool import Pool
 from nfref.tables.fitting.candidates import Candidate, pool_mean, simple_candidates, weigh
 from nfref.tables.fitting.first_flow import FLOW_ROWS, compile_ahead
-from nfref.tables.fitting.flow_trainings import FlowTrainings
+from nfref.tables.fitting.flow_queue import FlowQueue
 from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress
@@ -58,11 +58,11 @@ def find_pool(
     folds = make_folds(rows, numbers)
     if plan.simple and len(rows) < FLOW_ROWS:
         plan = replace(plan, members=0)
-    flows = FlowTrainings(rows, folds, plan, rng, progress)
-    search = _FlowSearch(flows)
+    queue = FlowQueue(rows, folds, plan, rng, progress)
+    search = _FlowSearch(queue)
     candidates: list[Candidate] = []
     try:
-        with interruptible(), flows.tasks:
+        with interruptible(), queue.tasks:
             # A flow whose kernels are being compiled would only compile others here.
             if plan.kinds and not compile_ahead(folds[0], plan):
                 search.begin()
@@ -75,8 +75,8 @@ def find_pool(
     except KeyboardInterrupt:
         if insisted():
             raise
-        flows.interrupted = True
-        last = flows.unfinished()
+        queue.interrupted = True
+        last = queue.unfinished()
         if last and last.name not in [one.name for one in candidates]:
             candidates.append(last.candidate())
         if not candidates:
@@ -85,14 +85,14 @@ def find_pool(
         progress.close()
     if insisted():  # a training took the signal
         raise KeyboardInterrupt
-    if not (plan.simple or any(done.history["train"] for done in flows.done)):
-        if flows.interrupted:
+    if not (plan.simple or any(done.history["train"] for done in queue.done)):
+        if queue.interrupted:
             raise KeyboardInterrupt
         raise ValueError(
             f"learning_rate: expected one that trains, came to "
-            f"{flows.done[0].message}; a lower one may help"
+            f"{queue.done[0].message}; a lower one may help"
         )
-    return weigh(candidates, rows.weight, flows.how_cut(), search.dropped)
+    return weigh(candidates, rows.weight, queue.how_cut(), search.dropped)
 
 
 class _FlowSearch:
@@ -100,7 +100,7 @@ class _FlowSearch:
 
     Parameters
     ----------
-    trainings : FlowTrainings
+    queue : FlowQueue
 
     Attributes
     ----------
@@ -112,9 +112,9 @@ class _FlowSearch:
         The first kinds, in the order of their training.
     """
 
-    def __init__(self, trainings):
-        self.trainings, self.plan, self.progress = trainings, trainings.plan, trainings.progress
-        self.rows, self.folds = trainings.rows, trainings.folds
+    def __init__(self, queue):
+        self.queue, self.plan, self.progress = queue, queue.plan, queue.progress
+        self.rows, self.folds = queue.rows, queue.folds
         self.gains: list[float] = []
         self.dropped: list[CandidateResult] = []
         self.kinds = self._in_order()
@@ -124,16 +124,16 @@ class _FlowSearch:
 
         ``found`` are the candidates so far; the caller appends each new one.
         """
-        gains, trainings = self.gains, self.trainings
+        gains, queue = self.gains, self.queue
         scores: list[float] = []
-        while not trainings.interrupted and (kind := self._next_kind(gains)):
+        while not queue.interrupted and (kind := self._next_kind(gains)):
             if not self._in_time(kind):
-                trainings.left_out += len(self.folds)
+                queue.left_out += len(self.folds)
                 return
             if found and not scores:
                 scores.append(pool_mean(found, self.rows.weight))
-            trained = trainings.new(kind)
-            trainings.trained.append(trained)
+            trained = queue.new(kind)
+            queue.trained.append(trained)
             if not self._train(trained, found if gains else []):
                 gains.append(0.0)
                 continue
@@ -149,18 +149,18 @@ class _FlowSearch:
         plan, kinds = self.plan, self.plan.kinds
         if not plan.limits.is_short(len(self.rows), plan.time_budget):
             return kinds
-        sizes = {kind.name: len(self.trainings.start(kind).vector) for kind in kinds}
+        sizes = {kind.name: len(self.queue.start(kind).vector) for kind in kinds}
         most = CHEAP_PART * max(sizes.values(), default=0)
         return sorted(kinds, key=lambda kind: sizes[kind.name] > most)
 
     def _next_kind(self, gains):
         """Return the kind to train next; None if no other pays or time is out."""
-        plan, first, trained = self.plan, self.kinds, self.trainings.trained
+        plan, first, trained = self.plan, self.kinds, self.queue.trained
         count = len(trained)
         if not first or count >= plan.most_kinds(len(self.folds)):
             return None
         for kind in first:
-            if kind.name in self.trainings.known_kinds[count : count + 1]:
+            if kind.name in self.queue.known_kinds[count : count + 1]:
                 return kind
         left = [kind for kind in first if kind not in [one.kind for one in trained]]
         if left:
@@ -168,19 +168,19 @@ class _FlowSearch:
         else:
             kind = max(trained[: len(first)], key=self._mean).kind
         pays = plan.members is not None
-        pays = pays or plan.limits.pays(gains, self.rows.total, self.trainings.estimate(kind))
+        pays = pays or plan.limits.pays(gains, self.rows.total, self.queue.estimate(kind))
         return kind if pays else None
 
     def _in_time(self, kind):
         """Return whether the time budget suffices for a good part of a kind."""
-        left, trainings = self.plan.seconds_left(), self.trainings
-        if left is None or not (trainings.done or self.plan.simple):
+        left, queue = self.plan.seconds_left(), self.queue
+        if left is None or not (queue.done or self.plan.simple):
             return True
         # A training that has begun ends in time; of several folds others would be left out.
-        if len(self.folds) == 1 and trainings.done:
-            if trainings.tasks.has_begun((trainings.new(kind), 0)):
+        if len(self.folds) == 1 and queue.done:
+            if queue.tasks.has_begun((queue.new(kind), 0)):
                 return True
-        return left > GOOD_PART * self.trainings.seconds(kind)
+        return left > GOOD_PART * self.queue.seconds(kind)
 
     def _mean(self, trained):
         """Return the held-out mean of a kind, -inf without scores."""
@@ -193,7 +193,7 @@ class _FlowSearch:
             pool_mean(some, self.rows.weight, scored)
             for some in (found, [*found, trained.candidate()])
         )
-        seconds = self.trainings.estimate(trained.kind, len(self.folds) - len(trained.done))
+        seconds = self.queue.estimate(trained.kind, len(self.folds) - len(trained.done))
         return (after - before) * self.rows.total >= self.plan.limits.price * seconds
 
     def _train(self, trained, found):
@@ -204,9 +204,9 @@ class _FlowSearch:
         folds = len(self.folds)
         ends = [2, folds] if found and self.plan.members is None and folds > 2 else [folds]
         for end in ends:
-            self.trainings.train(end, lambda k: self._following(trained, k))
+            self.queue.train(end, lambda k: self._following(trained, k))
             trained.score(self.folds)
-            if self.trainings.interrupted or len(trained.done) < end:
+            if self.queue.interrupted or len(trained.done) < end:
                 break
             if end < folds and not self._promises(trained, found):
                 self._say(trained, f"; the other {folds - end} folds do not pay")
@@ -219,21 +219,21 @@ class _FlowSearch:
 
     def begin(self) -> None:
         """Begin the first kind, on all threads but the one that fits the simple densities."""
-        kind, plan, trainings = self._next_kind([]), self.plan, self.trainings
-        if kind and plan.resume is None and plan.jobs == 1 and trainings.start(kind).by_kernels:
-            trainings.tasks.begin(trainings.keys(trainings.new(kind)), idle=1)
+        kind, plan, queue = self._next_kind([]), self.plan, self.queue
+        if kind and plan.resume is None and plan.jobs == 1 and queue.start(kind).by_kernels:
+            queue.tasks.begin(queue.keys(queue.new(kind)), idle=1)
 
     def _following(self, trained, k):
         """Return the trainings that probably follow that of fold k, the likeliest first.
 
         They are a guess: its kind may still be dropped, and its gain decides which kind is next.
         """
-        trainings = self.trainings
-        if self.plan.jobs > 1 or not trainings.start(trained.kind).by_kernels:
+        queue = self.queue
+        if self.plan.jobs > 1 or not queue.start(trained.kind).by_kernels:
             return []
-        keys, kind = trainings.keys(trained, k + 1), self._next_kind([*self.gains, 0.0])
-        if kind and self._in_time(kind) and trainings.start(kind).by_kernels:
-            keys += trainings.keys(trainings.new(kind))
+        keys, kind = queue.keys(trained, k + 1), self._next_kind([*self.gains, 0.0])
+        if kind and self._in_time(kind) and queue.start(kind).by_kernels:
+            keys += queue.keys(queue.new(kind))
         return keys
 
     def _say(self, trained, more=""):

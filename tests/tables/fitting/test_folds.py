@@ -10,7 +10,7 @@ from nfref.runtime import backends
 from nfref.runtime import params as trees
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
-from nfref.tables.fitting import flow_training, flow_trainings
+from nfref.tables.fitting import flow_queue, flow_training
 from nfref.tables.fitting.candidates import Candidate, weigh
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.flow_folds import FlowFolds
@@ -104,7 +104,7 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
         return fit(density, params, u, *rest, **options)
 
     try_flow, fit = flow_training.train_flow, flow_training.fit_flow
-    monkeypatch.setattr(flow_trainings, "train_flow", tried)
+    monkeypatch.setattr(flow_queue, "train_flow", tried)
     monkeypatch.setattr(flow_training, "fit_flow", fit_flow)
     x = rows()
     found = fitted(x)
@@ -312,7 +312,7 @@ def test_unseen_rows_of_labels(n):
 
 def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
     """Flows of several folds and kinds are trained at once, if kernels train them."""
-    running, most_at_once, found, real = [], [0, 0], [], flow_trainings.train_flow
+    running, most_at_once, found, real = [], [0, 0], [], flow_queue.train_flow
 
     def noted(kind, fold, *rest):
         running.append(kind.name)
@@ -321,9 +321,9 @@ def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
         running.remove(kind.name)
         return done
 
-    monkeypatch.setattr(flow_trainings, "train_flow", noted)
+    monkeypatch.setattr(flow_queue, "train_flow", noted)
     for most in (1, 3):
-        monkeypatch.setattr(flow_trainings, "threads", lambda most=most: most)
+        monkeypatch.setattr(flow_queue, "threads", lambda most=most: most)
         found.append(fitted(rows(), replace(PLAN, members=2, batch_size=64)))
     twins = backends.chosen() != "numpy" and not backends.numba_problem()
     assert most_at_once[0] == 1 and (most_at_once[1] > 1) == twins
@@ -347,7 +347,7 @@ def test_a_budget_that_cuts_says_so():
 
 def test_an_interrupt_keeps_the_flows_of_the_folds_so_far(monkeypatch):
     # Flows run in turn: in parallel, one may finish an epoch before the other's end is known.
-    monkeypatch.setattr("nfref.tables.fitting.flow_trainings.threads", lambda: 1)
+    monkeypatch.setattr("nfref.tables.fitting.flow_queue.threads", lambda: 1)
     states = []
 
     def callback(state):

@@ -35,15 +35,15 @@ def test_processes_and_threads_give_the_bits_of_one(expected, by):
 @pytest.mark.thorough
 def test_a_context_says_how_many_at_once(expected, monkeypatch):
     """Without n_jobs, ``parallel_config`` sets it."""
-    from nfref.tables.fitting import flow_trainings
+    from nfref.tables.fitting import flow_queue
 
-    told, old = [], flow_trainings.FlowTrainings._train_in_processes
+    told, old = [], flow_queue.FlowQueue._train_in_processes
 
     def counted(self, trained, end):
         told.append((self.plan.jobs, end - len(trained.done)))
         old(self, trained, end)
 
-    monkeypatch.setattr(flow_trainings.FlowTrainings, "_train_in_processes", counted)
+    monkeypatch.setattr(flow_queue.FlowQueue, "_train_in_processes", counted)
     nfref.FlowDensity(**SETTINGS).fit(ROWS)
     assert not told
     with joblib.parallel_config("threading", n_jobs=3):

@@ -1,4 +1,4 @@
-"""The trainings of flows: each kind in all folds, on threads or in processes, and how to resume.
+"""The queue of trainings: each kind of flow in all folds, on threads or in processes.
 
 Each training has one thread. While simple densities are fitted, or the last folds of a kind are
 trained, idle threads begin the trainings that will probably be needed next. If others turn out to
@@ -34,7 +34,7 @@ def _train_in_worker(*arguments):
         return train_flow(*arguments)
 
 
-class FlowTrainings:
+class FlowQueue:
     """Trainings of flows, one kind after the other, each through all folds.
 
     Parameters
