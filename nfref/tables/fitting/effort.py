@@ -16,7 +16,7 @@ from nfref.runtime.batching import ALIGNED
 # 42 trainings of 150 to 40,000 rows of 3, 10 and 30 columns took 0.66 to 1.55 times as long (Zen 5
 # with AVX-512). Fewer rows in a step take no less time, since kernels compute whole blocks.
 STEP_SECONDS, TRAINING_SECONDS = 7e-9, 0.025
-# Seconds of a whole fit for a row of a fold, about, but with "quick". On eight tables, with two
+# Seconds of a whole fit for a row of a fold, about, except with "quick". On eight tables, with two
 # processors (Zen 5), the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to
 # 0.6 ms on five of more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
 ROW_SECONDS = 1e-3
