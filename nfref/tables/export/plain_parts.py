@@ -247,10 +247,6 @@ def _wide(name, wide):
     }
 
 
-def _fitted_flow(name, fitted):
-    return described_flow(name, fitted.density, fitted.params)
-
-
 MEMBERS: dict[Any, Callable[..., Described]] = {
     Gaussian: _gaussian,
     GaussianMixture: _mixture,
@@ -258,7 +254,7 @@ MEMBERS: dict[Any, Callable[..., Described]] = {
     MixtureRegression: _regression,
     Regressed: _regressed,
     Wide: _wide,
-    FittedFlow: _fitted_flow,
+    FittedFlow: lambda name, fitted: described_flow(name, fitted.density, fitted.params),
 }
 
 
