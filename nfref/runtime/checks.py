@@ -241,7 +241,7 @@ def check_hidden(name: str, hidden: Any) -> tuple[int, ...]:
 def check_columns(name: str, columns: Iterable[Any], dim: int) -> tuple[int, ...]:
     """Return distinct columns among 0 ... ``dim``-1, maybe none, as a tuple in rising order."""
     columns = tuple(columns)
-    whole = all(isinstance(one, numbers.Integral) and 0 <= one < dim for one in columns)
+    whole = all(isinstance(one, numbers.Integral) and 0 <= int(one) < dim for one in columns)
     if not whole or len(set(columns)) < len(columns):
         raise ValueError(f"{name}: expected different columns of 0 ... {dim - 1}, got {columns}")
     return tuple(sorted(int(column) for column in columns))
