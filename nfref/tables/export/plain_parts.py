@@ -332,7 +332,7 @@ LAYERS = {
     Standardise: _scale,
 }
 TRANSFORMERS = {
-    Additive: lambda name, part: {"kind": "additive", "size": 1},
+    Additive: lambda name, part: {"kind": "affine", "size": 1, "scale": None},
     Affine: _affine,
     RationalQuadratic: _spline,
 }
