@@ -9,7 +9,7 @@ from nfref.oracle.instruments.importance import root_of
 from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
-UNSEEN = 21.0  # expected rows of which none occurs with probability 1e-9
+UNSEEN = 21.0  # expected rows in a region; none of them occurs with probability 1e-9
 NODES, MOST = 8, 25000  # of a panel; edges of panels
 BETWEEN = 64  # rows of the grid in each of the first panels
 NARROW = 2.0**-12  # of a first panel: the width of panels at a step
