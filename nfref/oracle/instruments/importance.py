@@ -24,6 +24,7 @@ from nfref.runtime.annotations import Any, Array, Generator
 LEVEL, SIGMAS = 1e-9, 6.1
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
+AROUND, BUMPS = 64, 200  # components of a wide proposal; of one that overlaps well
 # Fewest rows of overlap with which the two densities can be compared.
 OVERLAP = 100.0
 # Least standard deviation of samples in any direction, if that along each column is 1.
@@ -39,10 +40,10 @@ class Proposal:
     freedom: float = 5.0  # of the t densities; infinite for normal ones
 
     @classmethod
-    def around(cls, pilot: Array, rng: Generator, components: int = 64) -> "Proposal":
+    def around(cls, pilot: Array, rng: Generator) -> "Proposal":
         """Return a wide mixture for forward sampling: Student t around some of the pilot rows."""
         dim = pilot.shape[1]
-        chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
+        chosen = pilot[rng.choice(len(pilot), size=min(AROUND, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
         return cls(chosen, shrink * root_of(pilot))
 
@@ -108,13 +109,13 @@ def _middle_half(rows):
     return center, root
 
 
-def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Proposal":
+def bumps(pilot: Array, log_prob: Array, rng: Generator) -> "Proposal":
     """Return the mixture of normal bumps around pilot rows that overlaps best with a density.
 
     Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
     if the density is nearly normal. Narrow bumps are best if it is bent, in pieces or heavy-tailed.
     """
-    chosen = rng.permutation(len(pilot))[:components]
+    chosen = rng.permutation(len(pilot))[:BUMPS]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
     best: Any = None
     most, normal = -1.0, (np.mean(pilot, axis=0), root_of(pilot))
