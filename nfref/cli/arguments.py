@@ -33,7 +33,7 @@ class Options:
     """
 
     @classmethod
-    def add_to(cls, parser: Any) -> None:
+    def add_to(cls, parser: ArgumentParser) -> None:
         """Add the options to a parser."""
         for one in fields(cls):
             parser.add_argument(

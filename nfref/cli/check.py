@@ -306,7 +306,7 @@ def _made(name, construct):
         raise UsageError(f"{name}: cannot be called: {type(error).__name__}: {error}") from None
 
 
-def check_is_a_map(name: str, function: Any, options: Any, dim: int, context: Any) -> None:
+def check_is_a_map(name: str, function: Any, options: Question, dim: int, context: Any) -> None:
     """Check that a function takes rows and returns values at all.
 
     A function such as ``os.system`` is not a faulty flow but a mistake. The oracle judges

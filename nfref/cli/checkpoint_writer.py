@@ -5,9 +5,9 @@ import os
 import time
 
 from nfref.cli.streams import complain, say
-from nfref.runtime.annotations import Any
 from nfref.runtime.files import is_special
 from nfref.tables.files import checkpoints
+from nfref.tables.fitting.plan import SearchState
 
 EVERY = 60  # seconds between checkpoints that are written by default
 
@@ -35,7 +35,7 @@ class CheckpointWriter:
         self.path = f"{out}.checkpoint" if self.own else path
         self.last = time.monotonic()
 
-    def __call__(self, state: Any) -> None:
+    def __call__(self, state: SearchState) -> None:
         """Write one, if it is time."""
         if self.path is None or self.own and time.monotonic() - self.last < EVERY:
             return

@@ -41,7 +41,7 @@ def _problem_of(library):
             import_module(library)
         except ValueError as error:
             return str(error)
-        except (ImportError, OSError):  # whoever needs the library says so
+        except (ImportError, OSError):  # the command that needs the library reports it
             return ""
     complaints = [str(one.message).splitlines()[0] for one in said]
     return next((one for one in complaints if one.startswith("Environment variable")), "")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Array, Places, Sequence
 from nfref.tables.fitting.folds import held_out_copies, point_mass_rows
 from nfref.tables.schema.columns import Column
 from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
@@ -19,7 +19,7 @@ class Part:
     table: list
     weight: np.ndarray
 
-    def at(self, places: Any) -> "Part":
+    def at(self, places: Places) -> "Part":
         """Return the rows at these places."""
         return Part([values[places] for values in self.table], self.weight[places])
 

@@ -24,7 +24,7 @@ from nfref.tables.schema.columns import Continuous, with_gaps
 
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
 KERNELS = 4000  # most rows that have kernels
-FAR = 10  # standard errors by which a density is worse than a Gaussian beyond doubt
+FAR = 10  # standard errors from which a density counts as worse than a Gaussian
 FEW_TESTS = 20  # test rows below which their scores say little
 
 
@@ -158,7 +158,7 @@ def compare_baselines(
 
 
 def _worse_than_gaussian(difference, test):
-    """Note that a density is worse than the Gaussian, if enough rows say so beyond doubt."""
+    """Return a note that a density is worse than the Gaussian, if the rows show that it is."""
     mean, error = mean_and_error(difference, test.weight)
     if not (mean == -np.inf or mean < -FAR * error):
         return []

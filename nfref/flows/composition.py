@@ -1,6 +1,6 @@
 """Flows made of flows: one after the other, and inverted."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import autograd.numpy as np
 
@@ -112,8 +112,26 @@ class Chain(Composition):
         return max(flow.context_dim for flow in self.flows)
 
 
+class Wrapped(Flow):
+    """A flow around another one, ``flow``, with its context and its parameters."""
+
+    flow: Flow
+
+    @property
+    def context_dim(self) -> int:
+        """The number of context features C of the flow inside."""
+        return self.flow.context_dim
+
+    def _init(self, rng):
+        return self.flow._init(rng)
+
+    def _in_training(self):
+        inner = in_training(self.flow)
+        return self if inner is self.flow else replace(self, flow=inner)
+
+
 @dataclass(frozen=True)
-class Invert(Adaptive):
+class Invert(Wrapped, Adaptive):
     """An inverted flow: its ``forward`` is the other's ``inverse``.
 
     It passes no :func:`nfref.adapt` on: data rows reach the inner flow on its latent side. So batch
@@ -133,19 +151,11 @@ class Invert(Adaptive):
         """The number of coordinates D."""
         return self.flow.dim
 
-    @property
-    def context_dim(self) -> int:
-        """The number of context features C."""
-        return self.flow.context_dim
-
     def members(self, direction: int = 1) -> list[tuple[Flow, int, tuple]]:
         """Return the flow's members, in the other direction."""
         if not maps_as(self, Invert):
             return super().members(direction)
         return self.flow.members(-direction)
-
-    def _init(self, rng):
-        return self.flow._init(rng)
 
     def _forward(self, params, z, context):
         return self.flow._inverse(params, z, context)
@@ -154,7 +164,3 @@ class Invert(Adaptive):
         return self.flow._forward(params, x, context)
 
     _keeps_statistics = False
-
-    def _in_training(self):
-        inner = in_training(self.flow)
-        return self if inner is self.flow else Invert(inner)

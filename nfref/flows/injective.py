@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import autograd.numpy as np
 
 from nfref.flow import Flow, check_square, context_for
+from nfref.flows.composition import Wrapped
 from nfref.flows.free_form import FreeFormFlow, jacobian
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Array, Callable, Params
@@ -97,7 +98,7 @@ def mapped(flow: Flow, direction: int, params: Params, rows: Array, context: Arr
 
 
 @dataclass(frozen=True)
-class InjectiveFlow(Flow):
+class InjectiveFlow(Wrapped):
     """A flow from ``kept`` coordinates into the D of another flow, with zeros for the rest.
 
     ``forward`` maps (N, d) to (N, D) and ``inverse`` (N, D) to (N, d), d = ``kept``. The
@@ -146,11 +147,6 @@ class InjectiveFlow(Flow):
         """The number of coordinates d of z."""
         return self.kept
 
-    @property
-    def context_dim(self) -> int:
-        """The number of context features C of the flow inside."""
-        return self.flow.context_dim
-
     def encoder(self, params: Params, context: Array | None = None) -> Callable[[Array], Array]:
         """Return the function x -> z of rows, unchecked."""
         return lambda x: mapped(self.flow, -1, params, x, context)[:, : self.kept]
@@ -163,9 +159,6 @@ class InjectiveFlow(Flow):
             return mapped(self.flow, 1, params, np.concatenate([z, zeros], axis=1), context)
 
         return decode
-
-    def _init(self, rng):
-        return self.flow._init(rng)
 
     def _forward(self, params, z, context):
         x, matrices = jacobian(self.decoder(params, context), z)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, Iterator, PathLike, Sequence
 from nfref.runtime.files import replacing
 from nfref.runtime.serialization import rebuild
 
@@ -24,7 +24,7 @@ def shipped() -> list[str]:
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
-def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
+def copy(folder: PathLike, names: Sequence[str] | None = None) -> Iterator[Path]:
     """Copy some of :func:`shipped`, or all, into a folder; yield each path when it is complete."""
     known = shipped()
     unknown = sorted(set(names or ()) - set(known))
@@ -39,7 +39,7 @@ def copy(folder: Any, names: Sequence[str] | None = None) -> Any:
         yield path
 
 
-def load(source: Any) -> dict[str, Any]:
+def load(source: PathLike) -> dict[str, Any]:
     """Read a golden vector: the name of one of :func:`shipped`, or a JSON file.
 
     The dictionary is that of the file, with every {shape, decimal, hex} turned into a float64 array

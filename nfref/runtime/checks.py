@@ -238,14 +238,10 @@ def check_hidden(name: str, hidden: Any) -> tuple[int, ...]:
     return tuple(check_count(name, width) for width in widths)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral)
-
-
 def check_columns(name: str, columns: Iterable[Any], dim: int) -> tuple[int, ...]:
     """Return distinct columns among 0 ... ``dim``-1, maybe none, as a tuple in rising order."""
     columns = tuple(columns)
-    whole = all(_is_whole(column) and 0 <= column < dim for column in columns)
+    whole = all(isinstance(one, numbers.Integral) and 0 <= int(one) < dim for one in columns)
     if not whole or len(set(columns)) < len(columns):
         raise ValueError(f"{name}: expected different columns of 0 ... {dim - 1}, got {columns}")
     return tuple(sorted(int(column) for column in columns))

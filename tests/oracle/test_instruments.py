@@ -131,7 +131,7 @@ def test_probes_stay_inside_of_every_kind_of_domain():
 def test_line_integrals(distribution, domain):
     box = as_domain("domain", domain, 1)
     pilot = distribution.rvs(size=(2000, 1), random_state=rng())
-    integral = line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot)
+    integral = line_integral(lambda x: distribution.logpdf(x[:, 0]), box, pilot, pilot)
     assert abs(integral.value - 1) < 10 * integral.error + 2e-4
 
 

@@ -19,8 +19,8 @@ from functools import cached_property
 import autograd.numpy as np
 
 from nfref.flow import Flow, check_flow, maps_as
-from nfref.flows.composition import Chain, Composition, with_fields_of
-from nfref.flows.data_dependent import Adaptive, adapted, in_training, keeps_statistics
+from nfref.flows.composition import Chain, Composition, Wrapped, with_fields_of
+from nfref.flows.data_dependent import Adaptive, adapted, keeps_statistics
 from nfref.flows.images.layers import (
     ActNorm,
     ChannelCoupling,
@@ -38,7 +38,7 @@ from nfref.transformers.transformer import Transformer, check_transformer
 
 
 @dataclass(frozen=True)
-class OnFirst(Adaptive):
+class OnFirst(Wrapped, Adaptive):
     """A flow on the first coordinates; the others pass through.
 
     A multi-scale flow uses it to transform one part further and leave the other unchanged.
@@ -61,20 +61,12 @@ class OnFirst(Adaptive):
         super().__post_init__()
         check_count("dim", self.dim, minimum=self.flow.dim + 1)
 
-    @property
-    def context_dim(self) -> int:
-        """The number of context features C of the flow inside."""
-        return self.flow.context_dim
-
     def members(self, direction: int = 1) -> list[tuple[Flow, int, tuple]]:
         """Return the members of the flow inside, each on the first coordinates."""
         inner = self.flow.members(direction)
         if not maps_as(self, OnFirst) or inner[0][0] is self.flow:
             return super().members(direction)
         return [(OnFirst(flow, self.dim), sign, path) for flow, sign, path in inner]
-
-    def _init(self, rng):
-        return self.flow._init(rng)
 
     def _forward(self, params, z, context):
         first, rest = np.split(z, [self.flow.dim], axis=1)
@@ -92,10 +84,6 @@ class OnFirst(Adaptive):
     @property
     def _keeps_statistics(self):
         return keeps_statistics(self.flow)
-
-    def _in_training(self):
-        inner = in_training(self.flow)
-        return self if inner is self.flow else OnFirst(inner, self.dim)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ channel 1. So the first half of the channels is the first half of the row.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import autograd.numpy as np
 
@@ -192,14 +192,10 @@ class InvertibleConv(ImageFlow):
         return self.linear._init(rng)
 
     def _forward(self, params, z, context):
-        return at_every_pixel(
-            lambda pixels: self.linear._forward(params, pixels, None), z, self.shape
-        )
+        return at_every_pixel(partial(self.linear._forward, params, context=None), z, self.shape)
 
     def _inverse(self, params, x, context):
-        return at_every_pixel(
-            lambda pixels: self.linear._inverse(params, pixels, None), x, self.shape
-        )
+        return at_every_pixel(partial(self.linear._inverse, params, context=None), x, self.shape)
 
 
 @dataclass(frozen=True)

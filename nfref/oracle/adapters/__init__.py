@@ -137,9 +137,9 @@ def of(
 def maker(
     construct: Callable[..., Any],
     *,
-    rng: Any,
-    dtype: Any = np.float64,
-    train: Any = True,
+    rng: Generator,
+    dtype: DTypeLike = np.float64,
+    train: bool = True,
     context: Array | None = None,
     event_shape: Any = None,
 ) -> Callable[..., Any]:

@@ -36,7 +36,7 @@ def computed_in(dtype: DTypeLike, function: Callable) -> Callable:
 
 def jax_function(
     function: Callable[..., Any], padded: bool = False, dtype: DTypeLike = np.float64
-) -> Any:
+) -> Callable[..., Any]:
     """Return a function of JAX arrays of N rows as one of NumPy arrays; compiled if ``padded``.
 
     For float32 JAX keeps its default, which forbids float64, as for its users. Otherwise a library
@@ -120,7 +120,7 @@ def _cast(leaf, dtype):
 
 def parameter_gradient(
     tree: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
-) -> Any:
+) -> dict[str, Any]:
     """Return arguments of ``check_parameter_gradients`` for a number of a tree and of arrays.
 
     Floating arrays of the tree are the parameters.

@@ -21,7 +21,7 @@ def from_jax(
     context: Array | None = None,
     padded: bool = True,
     dtype: DTypeLike = np.float64,
-) -> Any:
+) -> dict[str, Any]:
     """Adapt functions of JAX arrays (N, D) -> (values, log_det) or values.
 
     With a context they also take its rows (N, C). The functions are compiled, and batches padded,
@@ -51,7 +51,7 @@ def flowjax_accuracy(bijection: Any) -> dict[str, float]:
 @JAX.adapter(
     "flowjax.bijections.bijection.AbstractBijection", conditional=True, documented=flowjax_accuracy
 )
-def from_flowjax(bijection: Any) -> Any:
+def from_flowjax(bijection: Any) -> tuple[Callable, ...]:
     """Adapt a bijection of flowjax on vectors; ``context`` conditions it if it takes one.
 
     An inverse by a root search is judged to the accuracy that flowjax documents.
@@ -65,7 +65,7 @@ def from_flowjax(bijection: Any) -> Any:
 
 
 @JAX.adapter("flowjax.distributions.AbstractDistribution", density=True, conditional=True)
-def from_flowjax_distribution(distribution: Any) -> Any:
+def from_flowjax_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a distribution of flowjax on vectors."""
 
     def draw(key, n, *context):
@@ -77,31 +77,31 @@ def from_flowjax_distribution(distribution: Any) -> Any:
 
 
 @JAX.adapter("distrax._src.bijectors.bijector.Bijector")
-def from_distrax(bijector: Any) -> Any:
+def from_distrax(bijector: Any) -> tuple[Callable, ...]:
     """Adapt a bijector of distrax, on vectors or on single numbers."""
     return row_by_row(bijector.forward_and_log_det), row_by_row(bijector.inverse_and_log_det)
 
 
 @JAX.adapter("distrax._src.distributions.", density=True)
-def from_distrax_distribution(distribution: Any) -> Any:
+def from_distrax_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a distribution of distrax."""
     return of_rows(distribution, lambda key, n: distribution.sample(seed=key, sample_shape=(n,)))
 
 
 @JAX.adapter("numpyro.distributions.transforms.Transform")
-def from_numpyro(transform: Any) -> Any:
+def from_numpyro(transform: Any) -> tuple[Callable, ...]:
     """Adapt a transform of NumPyro, on vectors or on single numbers."""
     return tuple(row_by_row(partial(transformed, one)) for one in (transform, transform.inv))
 
 
 @JAX.adapter("numpyro.distributions.distribution.Distribution", density=True)
-def from_numpyro_distribution(distribution: Any) -> Any:
+def from_numpyro_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a distribution of NumPyro."""
     return of_rows(distribution, lambda key, n: distribution.sample(key, (n,)))
 
 
 @JAX.adapter("tensorflow_probability.substrates.jax.bijectors.")
-def from_tfp(bijector: Any) -> Any:
+def from_tfp(bijector: Any) -> tuple[Callable, ...]:
     """Adapt a bijector of TensorFlow Probability's JAX substrate, on vectors.
 
     TFP returns one log_det for all rows if the Jacobian is constant. Bijectors cache their results.
@@ -119,6 +119,6 @@ def from_tfp(bijector: Any) -> Any:
 
 
 @JAX.adapter("tensorflow_probability.substrates.jax.distributions.", density=True)
-def from_tfp_distribution(distribution: Any) -> Any:
+def from_tfp_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a distribution of TensorFlow Probability's JAX substrate."""
     return of_rows(distribution, lambda key, n: distribution.sample(n, seed=key))

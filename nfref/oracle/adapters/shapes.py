@@ -82,7 +82,7 @@ class ArrayLibrary:
     parameter_gradient: Callable
 
     def flow(
-        self, forward: Any, inverse: Any = None, context: Any = None, *options: Any
+        self, forward: Any, inverse: Any = None, context: Array | None = None, *options: Any
     ) -> dict[str, Any]:
         """Return arguments of ``check_flow`` from functions of its arrays -> (values, log_det)."""
         found: dict[str, Any] = {}
@@ -96,7 +96,7 @@ class ArrayLibrary:
         return found if context is None else {**found, "context": np.asarray(context)}
 
     def density(
-        self, log_prob: Callable, draw: Any, context: Any = None, *options: Any
+        self, log_prob: Callable, draw: Any, context: Array | None = None, *options: Any
     ) -> dict[str, Any]:
         """Return arguments of ``check_density`` from functions of its arrays."""
         found = {

@@ -62,7 +62,7 @@ def _derivatives(total, inputs):
     return tuple(to_numpy(part).copy() for part in found)
 
 
-def sampler(draw: Any, dtype: DTypeLike = np.float64) -> Callable:
+def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
     """Return sample(rng, n) for a function of n that uses torch's global generator.
 
     The state of the generator is restored. Bases sample in torch's default dtype, which is set to
@@ -135,7 +135,7 @@ def _cast(value, dtype):
 
 def parameter_gradient(
     module: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
-) -> Any:
+) -> dict[str, Any]:
     """Return arguments of ``check_parameter_gradients``: of a copied module's number of arrays."""
     import torch
 

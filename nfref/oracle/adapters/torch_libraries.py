@@ -32,19 +32,19 @@ def domains_of(thing: Any) -> dict[str, Any]:
 
 def from_torch(
     forward: Callable | None, inverse: Callable | None = None, context: Array | None = None
-) -> Any:
+) -> dict[str, Any]:
     """Adapt functions of tensors (N, D) and any context (N, C) -> (values, log_det) or values."""
     return TORCH.flow(forward, inverse, context)
 
 
 @TORCH.adapter("nflows.transforms.base.Transform", conditional=True)
-def from_nflows(transform: Any) -> Any:
+def from_nflows(transform: Any) -> tuple[Callable, ...]:
     """Adapt a transform of nflows; ``context`` conditions it if it takes one."""
     return (lambda z, *c: transform.inverse(z, *c), lambda x, *c: transform(x, *c))
 
 
 @TORCH.adapter("nflows.distributions.base.Distribution", density=True, conditional=True)
-def from_nflows_distribution(distribution: Any) -> Any:
+def from_nflows_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a flow or a distribution of nflows, as a density."""
 
     def draw(n, *context):
@@ -56,7 +56,7 @@ def from_nflows_distribution(distribution: Any) -> Any:
 
 
 @TORCH.adapter("normflows.flows.base.Flow", conditional=True)
-def from_normflows(flow: Any) -> Any:
+def from_normflows(flow: Any) -> tuple[Callable, ...]:
     """Adapt a flow of normflows; its directions are nfref's.
 
     Some layers of normflows, such as LU and affine ones, return one log_det for all rows.
@@ -71,7 +71,7 @@ def from_normflows(flow: Any) -> Any:
     density=True,
     conditional=True,
 )
-def from_normflows_distribution(distribution: Any) -> Any:
+def from_normflows_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a ``NormalizingFlow`` or a base of normflows, whose samples come with log_prob."""
 
     def draw(n, *context):
@@ -82,7 +82,7 @@ def from_normflows_distribution(distribution: Any) -> Any:
 
 
 @TORCH.adapter("FrEIA.modules.base.InvertibleModule", "FrEIA.framework.", conditional=True)
-def from_freia(module: Any) -> Any:
+def from_freia(module: Any) -> tuple[Callable, ...]:
     """Adapt a module or graph of FrEIA.
 
     Modules take and return tuples of tensors, graphs tensors. Modules of constant Jacobian return
@@ -106,7 +106,7 @@ def from_freia(module: Any) -> Any:
     conditional=True,
     documented=domains_of,
 )
-def from_torch_transform(transform: Any) -> Any:
+def from_torch_transform(transform: Any) -> tuple[Callable, ...]:
     """Adapt a transform of torch.distributions, Pyro or zuko.
 
     With a context it needs a method ``condition`` (Pyro's). Transforms of single numbers
@@ -124,7 +124,7 @@ def from_torch_transform(transform: Any) -> Any:
 
 
 @TORCH.adapter("torch.distributions.distribution.Distribution", density=True, documented=domains_of)
-def from_torch_distribution(distribution: Any) -> Any:
+def from_torch_distribution(distribution: Any) -> tuple[Callable, ...]:
     """Adapt a distribution of torch.distributions, Pyro or zuko whose events are vectors."""
     return of_rows(distribution, lambda n: distribution.sample((n,)))
 
@@ -148,7 +148,7 @@ def zuko_accuracy(lazy: Any) -> dict[str, float]:
 
 
 @TORCH.adapter("zuko.lazy.", "zuko.flows.", documented=zuko_accuracy, conditional=True)
-def from_zuko(lazy: Any) -> Any:
+def from_zuko(lazy: Any) -> tuple[Callable, ...]:
     """Adapt a flow or a lazy transform of zuko, which is made for each context.
 
     An inverse by bisection is judged to the accuracy that zuko documents.
@@ -165,7 +165,7 @@ def from_zuko(lazy: Any) -> Any:
 
 
 @TORCH.adapter(density=True, conditional=True)
-def from_zuko_distribution(lazy: Any) -> Any:
+def from_zuko_distribution(lazy: Any) -> tuple[Callable, ...]:
     """Adapt a flow of zuko as a density; its distribution is made for each context."""
 
     def draw(n, *context):

@@ -14,7 +14,7 @@ from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
-def own_functions(thing: Any, dtype: Any, train: bool = False) -> Any:
+def own_functions(thing: Any, dtype: DTypeLike, train: bool = False) -> dict[str, Any] | None:
     """Return arguments of a check; None if the object is none of these.
 
     An object with ``log_prob`` (and ``sample``) is a density, one with ``forward`` and ``inverse``
@@ -112,7 +112,7 @@ def with_twin(make: Callable, thing: Any, dtype: DTypeLike, cast: Callable) -> d
     return {**functions, "twin": twin}
 
 
-def with_dtype_hint(function: Callable) -> Any:
+def with_dtype_hint(function: Callable) -> Callable:
     """Return the function with an error that names --dtype if it computes in float32."""
 
     def call(*tensors):

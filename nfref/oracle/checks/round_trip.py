@@ -19,8 +19,8 @@ COUNT = {"float64": 6000, "float32": 20000}
 SECONDS = 0.5
 NUDGE = 8  # roundings by which the input is moved
 AGAIN = 48  # rows that are measured again before a failure
-# An error above the tolerance, and below so many times the accuracy that was named, is the
-# amplified error of a root search, or one more mistake.
+# An error above the tolerance, and below this multiple of ``accuracy``, may be the amplified error
+# of a root search. Then the row is inconclusive.
 AMPLIFIED = 1e3
 ITERATED = 1e-3  # errors above are no longer those of an inverse found by iteration
 

@@ -42,6 +42,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator
 STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
 WAVES = 24  # along the columns, and along other directions if there are fewer columns
+SHIFTS, SINGLE = 16, 40  # most shifts of columns; maps of single columns and random directions
 SOME, LEVELS = 400, (0.05, 0.25, 0.5, 0.75, 0.95)  # pilot rows; quantiles of log p at these
 BLOCK = 2048  # rows whose waves fit in the processor's cache
 STARTS, MODES, VALLEY = 48, 5, 0.5  # rows at which modes are looked for; modes; nats between them
@@ -114,10 +115,10 @@ def _shift(direction):
     return lambda u, step: (u + step * direction, np.zeros(len(u)))
 
 
-def column_shifts(pilot: Array, most: int = 16) -> list[Map]:
-    """Return shifts of single columns, the first ones."""
+def column_shifts(pilot: Array) -> list[Map]:
+    """Return shifts of the first columns, each alone."""
     each = _each(pilot)
-    columns = enumerate(np.eye(pilot.shape[1])[:most])
+    columns = enumerate(np.eye(pilot.shape[1])[:SHIFTS])
     return [Map(f"shift of column {j}", each, _shift(row)) for j, row in columns]
 
 
@@ -127,11 +128,10 @@ def _each(pilot):
     return Frame(center, np.diag(spread))
 
 
-def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
+def maps_around(pilot: Array, rng: Generator) -> list[Map]:
     """Return maps of several widths and directions, the most sensitive first.
 
-    ``pilot`` are other samples than those of the test, ``most`` limits the maps of single
-    coordinates and random directions.
+    ``pilot`` are other samples than those of the test.
     """
     dim = pilot.shape[1]
     center, root = _middle_half(pilot)
@@ -165,7 +165,7 @@ def maps_around(pilot: Array, rng: Generator, most: int = 40) -> list[Map]:
             Map("a linear combination", whole, _linear(matrix)),
             Map("a direction", whole, _shift(rng.standard_normal(dim) / np.sqrt(dim))),
         ]
-    chosen = np.sort(rng.permutation(len(single))[:most])
+    chosen = np.sort(rng.permutation(len(single))[:SINGLE])
     return found + [single[k] for k in chosen]
 
 

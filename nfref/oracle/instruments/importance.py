@@ -24,6 +24,7 @@ from nfref.runtime.annotations import Array, Generator
 LEVEL, SIGMAS = 1e-9, 6.1
 # In Bernstein's inequality at level 1e-9, ln(1 / level) / 3: the part of the largest term.
 BERNSTEIN = 7.0
+AROUND, BUMPS = 64, 200  # components of a wide proposal; of one that overlaps well
 # Fewest rows of overlap with which the two densities can be compared.
 OVERLAP = 100.0
 # Least standard deviation of samples in any direction, if that along each column is 1.
@@ -42,10 +43,10 @@ class Proposal:
     widths: np.ndarray = field(default_factory=lambda: np.ones(1))  # (K,) or (1,), times the root
 
     @classmethod
-    def around(cls, pilot: Array, rng: Generator, components: int = 64) -> "Proposal":
+    def around(cls, pilot: Array, rng: Generator) -> "Proposal":
         """Return a wide mixture for forward sampling: Student t around some of the pilot rows."""
         dim = pilot.shape[1]
-        chosen = pilot[rng.choice(len(pilot), size=min(components, len(pilot)), replace=False)]
+        chosen = pilot[rng.choice(len(pilot), size=min(AROUND, len(pilot)), replace=False)]
         shrink = len(chosen) ** (-1 / (dim + 4))
         return cls(chosen, shrink * root_of(pilot))
 
@@ -116,14 +117,14 @@ def _middle_half(rows):
     return center, root
 
 
-def bumps(pilot: Array, log_prob: Array, rng: Generator, components: int = 200) -> Proposal:
+def bumps(pilot: Array, log_prob: Array, rng: Generator) -> Proposal:
     """Return the mixture of normal bumps around pilot rows that overlaps best with a density.
 
     Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
     if the density is nearly normal. Narrow bumps are best if it is bent, in pieces or heavy-tailed.
     Bumps as wide as the distance to neighbours are best if a piece is much narrower than another.
     """
-    chosen = rng.permutation(len(pilot))[:components]
+    chosen = rng.permutation(len(pilot))[:BUMPS]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
     candidates = []
     for center, root in ((np.mean(pilot, axis=0), root_of(pilot)), _middle_half(pilot)):
@@ -131,7 +132,7 @@ def bumps(pilot: Array, log_prob: Array, rng: Generator, components: int = 200) 
             centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)
             centers = centers if width < 1 else center[None]
             candidates.append(Proposal(centers, width * root, np.inf))
-    candidates.append(bumps_by_neighbours(pilot, rng, components))
+    candidates.append(bumps_by_neighbours(pilot, rng))
 
     def overlap(candidate):
         ratio = candidate.log_prob(pilot[others]) - log_prob[others]
@@ -142,14 +143,14 @@ def bumps(pilot: Array, log_prob: Array, rng: Generator, components: int = 200) 
     return max(candidates, key=overlap)
 
 
-def bumps_by_neighbours(pilot: Array, rng: Generator, components: int = 200) -> Proposal:
+def bumps_by_neighbours(pilot: Array, rng: Generator) -> Proposal:
     """Return a mixture of bumps as wide as the distances from their centers to some neighbours.
 
     It covers pieces of which one is much narrower than another.
     """
     from scipy.spatial import KDTree
 
-    chosen = rng.permutation(len(pilot))[:components]
+    chosen = rng.permutation(len(pilot))[:BUMPS]
     spread = np.std(pilot, axis=0) + 1e-300
     order = [k for k in NEIGHBOURS if k < len(pilot)]
     distance, _ = KDTree(pilot / spread).query(pilot[chosen] / spread, np.add(1, order))

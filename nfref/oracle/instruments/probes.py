@@ -10,7 +10,7 @@ from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 # Numbers in all numerical Jacobians together; one takes some thirty times D^2.
 NUMBERS = 1 << 20
 FEWEST = 6
-ENOUGH, LONGER = 12, 4  # points for which derivatives may take so many times longer
+ENOUGH, LONGER = 12, 4  # up to ENOUGH points, derivatives may take LONGER times the time
 
 
 @dataclass(frozen=True)

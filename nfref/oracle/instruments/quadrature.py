@@ -9,7 +9,7 @@ from nfref.oracle.instruments.importance import root_of
 from nfref.oracle.instruments.probes import Box
 from nfref.runtime.annotations import Any, Array, Callable
 
-UNSEEN = 21.0  # expected rows of which none occurs with probability 1e-9
+UNSEEN = 21.0  # expected rows in a region; none of them occurs with probability 1e-9
 NODES, MOST = 8, 25000  # of a panel; edges of panels
 BETWEEN = 64  # rows of the grid in each of the first panels
 NARROW = 2.0**-12  # of a first panel: the width of panels at a step
@@ -25,9 +25,7 @@ class Integral:
     how: str
 
 
-def line_integral(
-    subject: Callable, codomain: Box, pilot: Array, rows: Array | None = None
-) -> Integral:
+def line_integral(subject: Callable, codomain: Box, pilot: Array, rows: Array) -> Integral:
     """Integrate by adaptive Gauss-Legendre: panels between quantiles of the pilot and in the tails.
 
     A panel is halved if fewer nodes give another number. It is also halved if one of the ``rows``,
@@ -43,7 +41,7 @@ def line_integral(
 
     edges = first = _first_edges(log_prob, codomain, pilot[:, 0])
     between = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(BETWEEN) + 0.5) / BETWEEN
-    rows = np.unique(np.concatenate([between.ravel(), (pilot if rows is None else rows)[:, 0]]))
+    rows = np.unique(np.concatenate([between.ravel(), rows[:, 0]]))
     rows = rows, np.exp(log_prob(rows[:, None]))
     mass, error = _masses(log_prob, np.stack([edges[:-1], edges[1:]], axis=1), rows)
     for _ in range(40):

@@ -22,10 +22,10 @@ WIDE_SHARE = 0.05  # weight up to which the wide member is left out
 
 def fit_options(
     flow: Any,
-    members: Any,
-    effort: Any,
-    time_budget: Any,
-    random_state: Any,
+    members: int | None,
+    effort: str,
+    time_budget: float | None,
+    random_state: int,
     bounds: Any,
     names: Sequence[str],
 ) -> dict[str, Any]:

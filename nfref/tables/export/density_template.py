@@ -746,29 +746,22 @@ LAYERS = {
 # Maps of one coordinate, with parameters from a network -------------------------------------
 
 
-def additive_inverse(about: Any, x: Array, raw: Array) -> tuple[Array, Array]:
-    """Return z = x - t and log dz/dx = 0."""
-    return x - raw[0], 0.0 * x
-
-
-def additive_forward(about: Any, z: Array, raw: Array) -> Array:
-    """Return x = z + t."""
-    return z + raw[0]
-
-
 def affine_inverse(about: Any, x: Array, raw: Array) -> tuple[Array, Array]:
     """Return z = (x - t) exp(-s) and log dz/dx = -s."""
-    log_scale = log_scale_of(about, raw[1])
+    log_scale = log_scale_of(about, raw)
     return (x - raw[0]) * xp.exp(-log_scale), -log_scale
 
 
 def affine_forward(about: Any, z: Array, raw: Array) -> Array:
     """Return x = z exp(s) + t."""
-    return z * xp.exp(log_scale_of(about, raw[1])) + raw[0]
+    return z * xp.exp(log_scale_of(about, raw)) + raw[0]
 
 
 def log_scale_of(about: Any, raw: Array) -> Array:
-    """Return the log-scale s of a raw number: bounded, by a tanh, by a sigmoid, or itself."""
+    """Return the log-scale s: 0, or from the second raw number, which some scales bound."""
+    if about["scale"] is None:
+        return 0.0 * raw[0]
+    raw = raw[1]
     if about["scale"] == "bounded":
         return raw / xp.sqrt(1 + (raw / about["bound"]) ** 2)
     if about["scale"] == "tanh":
@@ -847,7 +840,6 @@ def log_slope_in_bin(a: Array, b: Array, s: Array, d0: Array, d1: Array) -> Arra
 
 
 TRANSFORMERS = {
-    "additive": (additive_inverse, additive_forward),
     "affine": (affine_inverse, affine_forward),
     "spline": (spline_inverse, spline_forward),
 }

@@ -248,10 +248,6 @@ def _wide(name, wide):
     }
 
 
-def _fitted_flow(name, fitted):
-    return described_flow(name, fitted.density, fitted.params)
-
-
 MEMBERS: dict[Any, Callable[..., Described]] = {
     Gaussian: _gaussian,
     GaussianMixture: _mixture,
@@ -259,7 +255,7 @@ MEMBERS: dict[Any, Callable[..., Described]] = {
     MixtureRegression: _regression,
     Regressed: _regressed,
     Wide: _wide,
-    FittedFlow: _fitted_flow,
+    FittedFlow: lambda name, fitted: described_flow(name, fitted.density, fitted.params),
 }
 
 
@@ -337,7 +333,7 @@ LAYERS = {
     Standardise: _scale,
 }
 TRANSFORMERS = {
-    Additive: lambda name, part: {"kind": "additive", "size": 1},
+    Additive: lambda name, part: {"kind": "affine", "size": 1, "scale": None},
     Affine: _affine,
     RationalQuadratic: _spline,
 }

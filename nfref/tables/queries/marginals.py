@@ -314,7 +314,7 @@ def others(observed: Array, dim: int) -> Array:
     return np.flatnonzero(hidden)
 
 
-# What is drawn ----------------------------------------------------------------------------
+# Random numbers ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

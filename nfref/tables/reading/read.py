@@ -20,6 +20,7 @@ from nfref.tables.reading.table import (
     check_finite,
     named_columns,
     numbered_columns,
+    pyarrow_for,
 )
 from nfref.tables.reading.text import text_tables
 
@@ -267,13 +268,9 @@ def parquet_tables(
     keep : callable, optional
         As for :func:`nfref.tables.reading.batches`.
     """
-    try:
-        import pyarrow
-        from pyarrow import parquet, types
-    except ImportError:
-        raise TableError(
-            f"{path}: reading .parquet needs pyarrow, which is not installed (pip install pyarrow)"
-        ) from None
+    pyarrow = pyarrow_for(path, "reading")
+    from pyarrow import parquet, types
+
     try:
         # Reading ahead would hold whole row groups.
         with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:

@@ -2,13 +2,14 @@
 
 import csv
 import itertools
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.runtime.checks import plural, shortened
 
 DATES_AS_NUMBERS = "write dates and times as numbers, such as days since the first"
@@ -94,6 +95,18 @@ def text_at(texts: Sequence[str], places: Array) -> Array:
     """Return the texts at places, (N,) of dtype object; None at NaN."""
     choices = np.array([*texts, None], object)
     return choices[np.where(np.isnan(places), len(texts), places).astype(np.int64)]
+
+
+def pyarrow_for(path: PathLike, task: str) -> Any:
+    """Return pyarrow, or raise an error that names the ``task`` that needs it."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise TableError(
+            f"{os.fspath(path)}: {task} .parquet needs pyarrow, which is not installed (pip "
+            "install pyarrow)"
+        ) from None
+    return pyarrow
 
 
 # (columns, named) -> the names of the columns of a file that are read.

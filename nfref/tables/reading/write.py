@@ -16,7 +16,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Iterable, PathLike, 
 from nfref.runtime.files import is_special, replacing
 from nfref.tables.reading.names import is_unmistakable
 from nfref.tables.reading.read import TEXT, check_suffix, suffix
-from nfref.tables.reading.table import TableError, is_number
+from nfref.tables.reading.table import TableError, is_number, pyarrow_for
 
 NUMBER = (float, int, np.integer)
 
@@ -79,7 +79,7 @@ def writer(path: PathLike, has_text: bool = False) -> Callable[..., None]:
     if has_text and kind in (".npy", ".npz"):
         raise TableError(f"{os.fspath(path)}: {_no_text(kind)}")
     if kind == ".parquet":
-        _pyarrow(path)
+        pyarrow_for(path, "writing")
     return WRITERS[kind]
 
 
@@ -205,7 +205,7 @@ def _npz(file, columns, blocks):
 
 
 def _parquet(file, columns, blocks, whole=()):
-    pyarrow = _pyarrow("")
+    import pyarrow
     from pyarrow import parquet
 
     with contextlib.ExitStack() as stack:
@@ -219,17 +219,6 @@ def _parquet(file, columns, blocks, whole=()):
             if rows is None:
                 rows = stack.enter_context(parquet.ParquetWriter(file, batch.schema))
             rows.write_batch(batch)
-
-
-def _pyarrow(path):
-    try:
-        import pyarrow
-    except ImportError:
-        raise TableError(
-            f"{os.fspath(path)}: writing .parquet needs pyarrow, which is not installed "
-            "(pip install pyarrow)"
-        ) from None
-    return pyarrow
 
 
 def _as_whole(pyarrow, values):

@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.tables.report.data import Column
 
 # Stand-ins for the page's colours, which differ between its light and its dark theme.
@@ -40,7 +40,7 @@ STYLE: Any = {
 }
 
 
-def chart(label: str, plot: Any, width: int = 320, height: int = 150) -> str:
+def chart(label: str, plot: Callable[[Any], None], width: int = 320, height: int = 150) -> str:
     """Return the SVG of a chart that ``plot(axes)`` plots."""
     import matplotlib
     from matplotlib.figure import Figure

@@ -169,6 +169,7 @@ def gather(
     Report
     """
     density, weight = model.density, as_counts(weight)
+    given = getattr(density, "given", ())
     scores = _scores(model, rows)
     if isinstance(density, TableDensity):
         samples = stacked(sample_like(density, list(rows.T), rng, SAMPLES))
@@ -179,14 +180,14 @@ def gather(
     own = np.flatnonzero(unseen)
     kept = _to_compare(own, weight, rng)
     mean, error = _mean_and_error(scores, weight, unseen)
-    columns, extreme = _columns(density, names, rows, samples, kept, rng)
+    columns, extreme = _columns(density, names, given, rows, samples, kept, rng)
     coverage, coverage_pvalue = covered(scores[kept], sample_scores)
     candidates, curves = _training(model.info.get("fit"))
     return Report(
         rows=len(rows),
         used=len(kept),
         names=tuple(names),
-        given=_given(density),
+        given=given,
         columns=columns,
         mean=mean,
         error=error,
@@ -212,11 +213,6 @@ def _scores(model, rows):
 def _mean_and_error(scores, weight, some):
     """Return the mean of some of the scores, and its standard error."""
     return mean_and_error(scores[some], None if weight is None else weight[some])
-
-
-def _given(density):
-    """Return the names of the given columns."""
-    return getattr(density, "given", ())
 
 
 def _to_compare(own, weight, rng):
@@ -255,9 +251,8 @@ def covered(scores: Array, sample_scores: Array) -> tuple[Array, float]:
 # Columns ----------------------------------------------------------------------------------
 
 
-def _columns(density, names, rows, samples, kept, rng):
+def _columns(density, names, given, rows, samples, kept, rng):
     """Return each Column that is not given, and the most extreme column of each row, (N,)."""
-    given = _given(density)
     own = density.columns if isinstance(density, TableDensity) else [None] * len(names)
     kinds = ["real" if column is None else column.kind for column in own]
     coded = [

@@ -123,7 +123,7 @@ def minutes_of_real(columns: int) -> float:
 
 
 def labels_repeat(distinct: int, rows: int) -> bool:
-    """Return whether so many different texts are few enough for the labels of a category."""
+    """Return whether the different texts of a column are few enough for labels of a category."""
     return distinct <= max(FEW_LABELS, rows / 10)
 
 

@@ -282,8 +282,8 @@ class Continuous(Configuration):
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
             y, log_slope = self._to_line(x)
-            u, drawn = compress_tails((y - self.middle) / self.scale, self.tail)
-            log_slope = log_slope + drawn - self.log_scale
+            u, log_tail = compress_tails((y - self.middle) / self.scale, self.tail)
+            log_slope = log_slope + log_tail - self.log_scale
         u, log_slope = np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
         code = self.code(x) if self.atoms else None
         for place, atom in enumerate(self._turned(self.atoms), 1):
@@ -296,15 +296,15 @@ class Continuous(Configuration):
         x = self._turned(x)
         y, log_slope = self._to_line(x)
         t = (y - self.middle) / self.scale
-        _, drawn = compress_tails(t, self.tail)
+        _, log_tail = compress_tails(t, self.tail)
         below, above = x - self.low, self.high - x
         if self.soft is None:
             own = 1 / above - 1 / below
         else:
             own = -1 / (self.soft * np.expm1(below / self.soft))
         # log du/dt falls by one for each unit of u in the tails.
-        of_tail = np.where(np.abs(t) > self.tail, -np.sign(t) * np.exp(drawn), 0.0)
-        slope = np.exp(log_slope + drawn) / self.scale
+        of_tail = np.where(np.abs(t) > self.tail, -np.sign(t) * np.exp(log_tail), 0.0)
+        slope = np.exp(log_slope + log_tail) / self.scale
         return slope, own + of_tail * np.exp(log_slope) / self.scale
 
     def _to_line(self, x):
@@ -651,5 +651,5 @@ def with_gaps(table: Iterable[Any]) -> Array:
 
 
 def missing_cells_of(column: Column, rows: int) -> Array:
-    """Return a column of so many missing cells: None for a category, else NaN."""
+    """Return a column of missing cells: None for a category, else NaN."""
     return np.full(rows, None, object) if column.kind == "category" else np.full(rows, np.nan)

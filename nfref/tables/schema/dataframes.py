@@ -241,13 +241,13 @@ def like_frame(X: Any, columns: dict[str, Array], kept: Sequence[str] = ()) -> A
         name: values.tolist() if values.dtype.kind in "OU" else values
         for name, values in columns.items()
     }
-    drawn = narwhals.from_dict(cells, backend=frame.implementation)
+    made = narwhals.from_dict(cells, backend=frame.implementation)
     pairs = zip(columns, frame.iter_columns())
-    as_before = [_as_it_was(drawn[name], series) for name, series in pairs if name in kept]
-    drawn = drawn.with_columns(as_before).to_native()
+    as_before = [_with_type_of(made[name], series) for name, series in pairs if name in kept]
+    made = made.with_columns(as_before).to_native()
     if frame.implementation == narwhals.Implementation.PANDAS:
-        drawn.columns = X.columns  # names need not be text
-    return drawn
+        made.columns = X.columns  # names need not be text
+    return made
 
 
 def _as_whole(values):
@@ -258,35 +258,25 @@ def _as_whole(values):
     return whole if np.array_equal(whole, values) else values
 
 
-def _as_it_was(drawn, was):
+def _with_type_of(made, was):
     """Return a series with the type of another, if that type holds the same values."""
     import narwhals
 
-    values = drawn.to_list()
-    if was.implementation != narwhals.Implementation.PANDAS:
-        try:
-            # pyarrow has more types than narwhals
-            if was.implementation == narwhals.Implementation.PYARROW:
-                import pyarrow
-
-                array = pyarrow.chunked_array([pyarrow.array(values, was.to_native().type)])
-                found = narwhals.from_native(array, series_only=True).alias(drawn.name)
-            else:
-                found = drawn.cast(was.dtype)
-        except Exception:  # each library raises errors of its own
-            return drawn
-        return found if found.to_list() == values else drawn
-    import pandas
-
-    was = was.to_native()
+    values, native, library = made.to_list(), was.to_native(), was.implementation.value
     try:
-        if isinstance(was.dtype, pandas.CategoricalDtype):  # its labels may have any type
-            place = {label_of(value): value for value in was.cat.categories}
-            found = pandas.Series([place[value] for value in values], dtype=was.dtype)
+        if library == "pyarrow":  # it has more types than narwhals
+            import pyarrow
+
+            array = pyarrow.chunked_array([pyarrow.array(values, native.type)])
+            found = narwhals.from_native(array, series_only=True).alias(made.name)
+        elif library != "pandas":
+            found = made.cast(was.dtype)
+        elif hasattr(native, "cat"):  # the labels of a Categorical may have any type
+            place = {label_of(value): value for value in native.cat.categories}
+            own = type(native)([place[value] for value in values], dtype=native.dtype)
+            return narwhals.from_native(own.rename(made.name), series_only=True)
         else:
-            found = drawn.to_native().astype(was.dtype)
-            if found.tolist() != values:
-                return drawn
-    except (KeyError, TypeError, ValueError):
-        return drawn
-    return narwhals.from_native(found.rename(drawn.name), series_only=True)
+            found = narwhals.from_native(made.to_native().astype(native.dtype), series_only=True)
+    except Exception:  # each library raises errors of its own
+        return made
+    return found if found.to_list() == values else made
