@@ -60,7 +60,7 @@ def decode_made(chain, pc):
     widths = lengths + 3
     order = widths + n_widths
     ends = order + 2 * dim
-    group_ends = code[ends : ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
+    group_ends = matrix_of(code, ends, n_widths - 1, n_ends)
     places = decode(chain, pc, order, dim, 1, dim)
     size = places.transformer.raw_rows
     net = Net(code[sequential + 1], code[widths:order], size, group_ends)
