@@ -14,6 +14,7 @@ process that is itself one of several starts none either.
 """
 
 import atexit
+import gc
 import itertools
 import json
 import multiprocessing
@@ -256,6 +257,7 @@ def work():
         os._exit(0)
 
     threading.Thread(target=end_with_the_parent, daemon=True).start()
+    gc.disable()  # it takes a twelfth of the time, and would free 140 MB
     needs, first = json.loads(sys.argv[1])
     tasks = []
     for need in itertools.starmap(Need, needs):

@@ -7,12 +7,16 @@ the compile time. So a body stays unoptimised until the kernel is complete. The 
 all code that its bodies call, and is optimised as one.
 
 The rest of the time is Numba's own Python. Half of its passes look for things that bodies and
-kernels do not use (closures, ``with``, array expressions, parallel loops). After each of them Numba
-analyses the whole function again.
+kernels do not use (closures, ``with``, array expressions, parallel loops), and the last one marks
+where variables end, for the counts of references that code here does not have. After each of them
+Numba analyses the whole function again.
 """
 
 import gc
 from contextlib import contextmanager
+from functools import partial
+
+from numba import types
 
 from nfref.kernels.numba_internals import (
     JITCodeLibrary,
@@ -32,7 +36,6 @@ PASSES = (
     untyped_passes.ReconstructSSA,
     typed_passes.NopythonTypeInference,
     typed_passes.PreLowerStripPhis,
-    typed_passes.IRLegalization,
     typed_passes.AnnotateTypes,
     typed_passes.NativeLowering,
     typed_passes.NoPythonBackend,
@@ -131,20 +134,49 @@ class KernelCompiler(compiler.CompilerBase):
         state = self.state
         state.library = self.library(state.targetctx.codegen(), function.__qualname__)
         state.library.enable_object_caching()
+        state.targetctx.get_function = partial(found_function, state.targetctx.get_function)
+        state.targetctx.get_abi_sizeof = partial(size_of, state.targetctx.get_abi_sizeof)
         with no_collection():
             return super().compile_extra(function)
 
 
-class BodyCompiler(KernelCompiler):
-    """The same compiler without a callable result."""
+class CalledCompiler(KernelCompiler):
+    """The same compiler without a result that Python can call."""
+
+    def compile_extra(self, function):
+        def executable(library, *others):
+            # Numba identifies functions by their callable, if it is one of C. This always fails.
+            library._ensure_finalized()
+            return {}.__getitem__
+
+        self.state.targetctx.get_executable = executable
+        return super().compile_extra(function)
+
+
+class BodyCompiler(CalledCompiler):
+    """The compiler of bodies."""
 
     library = BodyLibrary
 
-    def compile_extra(self, function):
-        # Numba identifies functions by their callable, if it is one of C. That of a body always
-        # fails.
-        self.state.targetctx.get_executable = lambda *library: {}.__getitem__
-        return super().compile_extra(function)
+
+def found_function(find, function, signature, **first):
+    """Return what Numba finds; at once for arrays, which are no other type's view as an array.
+
+    Numba asks at each access, and looks for new libraries whenever it finds nothing.
+    """
+    if function == "__array__" and isinstance(signature.args[0], types.Array):
+        raise NotImplementedError
+    return find(function, signature, **first)
+
+
+SIZES: dict = {}
+
+
+def size_of(find, kind):
+    """Return the bytes of a type of LLVM's, which Numba would parse as a module each time."""
+    if (name := str(kind)) not in SIZES:
+        SIZES[name] = find(kind)
+    return SIZES[name]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The compilation of kernels: lazy, without the GIL, cached on disk (``nfref.kernels.cache``).
 
-There are two kinds: Python calls a ``kernel``, which is cached; kernels call a ``body``, which
-becomes part of them. Products and sums may be contracted to fused multiply-adds, which round once
-instead of twice. Nothing else about floating point is relaxed.
+There are three kinds: Python calls a ``kernel``; kernels call a ``called_kernel`` by its address,
+and a ``body``, which becomes part of them. Kernels are cached. Products and sums may be contracted
+to fused multiply-adds, which round once instead of twice. Nothing else about floating point is
+relaxed.
 
 Compiled code owns no memory. All its arrays come from Python, which keeps them until the kernel
 returns. Otherwise Numba counts the references to the owner of every array, by an atomic instruction
@@ -29,12 +30,12 @@ try:
 except Exception as error:  # see ``_try_compiler``
     compiler_pipeline = error
 
-# PLAIN is documented. Besides it: no counting of references, and no wrapper for calls from Python,
-# which parts of kernels do not need.
+# PLAIN is documented. Besides it: no counting of references, and no wrappers for calls from C, nor
+# from Python where only kernels call: a fifth to a third of the code of these kernels.
 PLAIN = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-OPTIONS = {**PLAIN, "_nrt": False}
+OPTIONS = {**PLAIN, "_nrt": False, "no_cfunc_wrapper": True}
 ANY_ORDER = {"fastmath": {"contract", "reassoc"}}
-PART = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+PART = {**OPTIONS, "no_cpython_wrapper": True}
 
 
 def body(function):
@@ -80,12 +81,19 @@ def emits(function, signature, *kinds):
 
 
 def _part(function, options):
-    if not HAS_COMPILER:
-        return njit(**{**PLAIN, **options})(function)
-    compiled = njit(**{**PART, **options}, pipeline_class=compiler_pipeline.BodyCompiler)(function)
-    if config.DISABLE_JIT:
+    compiled = _for_kernels(function, "BodyCompiler", options)
+    if HAS_COMPILER and not config.DISABLE_JIT:
+        # Numba would compile it once for each number that a caller writes out.
+        compile_ = compiled.compile
+        compiled.compile = lambda signature: compile_(tuple(map(types.unliteral, signature)))
+    return compiled
+
+
+def _for_kernels(function, compiler, options):
+    """Compile without a wrapper for calls from Python."""
+    compiled = _compiled(function, compiler, PART, options)
+    if not HAS_COMPILER or config.DISABLE_JIT:
         return compiled
-    compiled._compiler._customize_flags = compiler_pipeline.Flags
 
     def keep(result):
         compiled.overloads[tuple(result.signature.args)] = result
@@ -95,17 +103,27 @@ def _part(function, options):
             f"{function.__name__}: expected to be called by a kernel, got a call from Python"
         )
 
-    # Without a wrapper a call from Python would end the process; so the dispatcher gets no entry.
+    # A call from Python would end the process; so the dispatcher gets no entry.
     compiled.add_overload, compiled._compile_for_args = keep, refuse
-    # Numba would compile it once for each number that a caller writes out.
-    compile_ = compiled.compile
-    compiled.compile = lambda signature: compile_(tuple(map(types.unliteral, signature)))
     return compiled
 
 
 def kernel(function, **options):
     """Compile on first call and keep the result on disk, if that is possible."""
-    compiled = _kernel(function, **options)
+    return _cached(function, _kernel(function, **options))
+
+
+def called_kernel(function, **options):
+    """Compile a kernel that others call by its :func:`address`; keep the result on disk."""
+    return _cached(function, _for_kernels(function, "CalledCompiler", options))
+
+
+def called_reduction_kernel(function):
+    """Compile a called kernel whose sums may be taken in any order, see :func:`reduction`."""
+    return called_kernel(function, **ANY_ORDER)
+
+
+def _cached(function, compiled):
     if not config.DISABLE_JIT and HAS_CACHE:
         compiled._cache = cache.Cache(
             function, *([compiler_pipeline.__name__] if HAS_COMPILER else [])
@@ -122,16 +140,16 @@ def kernel(function, **options):
     return compiled
 
 
-def reduction_kernel(function):
-    """Compile a kernel whose sums may be taken in any order, see :func:`reduction`."""
-    return kernel(function, **ANY_ORDER)
-
-
 def _kernel(function, **options):
+    return _compiled(function, "KernelCompiler", OPTIONS, options)
+
+
+def _compiled(function, compiler, ours, options):
+    """Compile by a class of ``compiler_pipeline`` with its options; else as Numba does."""
     if not HAS_COMPILER:
         return njit(**{**PLAIN, **options})(function)
-    options = {**OPTIONS, **options}
-    compiled = njit(**options, pipeline_class=compiler_pipeline.KernelCompiler)(function)
+    pipeline = getattr(compiler_pipeline, compiler)
+    compiled = njit(**{**ours, **options}, pipeline_class=pipeline)(function)
     if not config.DISABLE_JIT:
         compiled._compiler._customize_flags = compiler_pipeline.Flags
     return compiled
@@ -165,8 +183,8 @@ def caller(name, expected):
     return call
 
 
-def address(compiled, signature, name="llvm_cfunc_wrapper_name"):
-    """Return the address of a kernel for these argument types: as a C function, or by its name.
+def address(compiled, signature):
+    """Return the address of a kernel for these argument types, for calls by Numba's convention.
 
     Without compilation it is the function itself.
     """
@@ -174,7 +192,7 @@ def address(compiled, signature, name="llvm_cfunc_wrapper_name"):
         return compiled
     compiled.compile(signature)
     result = compiled.overloads[signature]
-    return result.library.get_pointer_to_function(getattr(result.fndesc, name))
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
 
 
 # Trials of undocumented parts -----------------------------------------------------------------

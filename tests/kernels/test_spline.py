@@ -5,13 +5,20 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from nfref.kernels.chain.block import Place, Transformer
+from nfref.kernels.chain.block import (
+    Place,
+    Transformer,
+    call_transform,
+    call_transform_vjp,
+    types_for,
+)
 from nfref.kernels.chain.instructions.transformers import operands_of
 from nfref.kernels.chain.transformers.spline import (
     TAPE_ROWS,
     rational_quadratic,
     rational_quadratic_vjp,
 )
+from nfref.kernels.jit import address, kernel
 from nfref.kernels.simd.matmul import ROWS
 from nfref.transformers.rational_quadratic import RationalQuadratic
 
@@ -28,6 +35,15 @@ TRANSFORMERS = {
 TIMES = 16
 
 
+@kernel
+def value_and_vjp(value, vjp, both, u, raw, tape, place, log_det, g, g_log_det, g_raw):
+    """Call the spline as a layer does."""
+    transformer, direction = both
+    call_transform(value, (transformer, direction, u, raw, tape, place, log_det, ROWS))
+    given = transformer, direction, g, g_log_det, raw, tape, place, g_raw, ROWS
+    call_transform_vjp(vjp, given)
+
+
 def by_kernel(transformer, direction, u, raw, g, g_log_det):
     """Value, log-slope, and the cotangents of the argument and of raw."""
     operands = operands_of(transformer)
@@ -38,8 +54,13 @@ def by_kernel(transformer, direction, u, raw, g, g_log_det):
         1 if direction == "forward" else -1,
     )
     tape, place = np.empty((TAPE_ROWS, ROWS), u.dtype), Place(0, 0, 1, 0)
-    rational_quadratic(*given, value, raw, tape, place, log_det, ROWS)
-    rational_quadratic_vjp(*given, g_u, g_log_det, raw, tape, place, g_raw, ROWS)
+    types = types_for(u.dtype)
+    addresses = (
+        address(rational_quadratic, types["transform"]),
+        address(rational_quadratic_vjp, types["transform_vjp"]),
+    )
+    arguments = given, value, raw, tape, place, log_det, g_u, g_log_det, g_raw
+    value_and_vjp(*addresses, *arguments)
     return value[0], log_det, g_u[0], g_raw
 
 

@@ -23,7 +23,7 @@ from nfref.kernels.chain.convolution import (
 )
 from nfref.kernels.chain.network import activate, activate_vjp, add_bias
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.jit import body, called_kernel, reduction
 from nfref.kernels.simd.matmul import ROWS
 
 # The operands: the activation, the grid of pixels, how many channels stay, how many gains, channels
@@ -82,7 +82,7 @@ def times_gains_vjp(operands, theta, at, tape, out_at, g, g_theta):
         g_theta[at + k] += total
 
 
-@kernel
+@called_kernel
 def channel_coupling(chain, pc, storage, block):
     """Transform the channels that change, with parameters computed from those that stay."""
     operands = decode_channel_coupling(chain, pc)
@@ -111,7 +111,7 @@ def channel_coupling(chain, pc, storage, block):
     transform_all(places, tape, raw_at, 0, places.count, block, ROWS)
 
 
-@kernel
+@called_kernel
 def channel_coupling_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the network to the channels that stay.
 

@@ -30,7 +30,7 @@ from nfref.kernels.chain.block_rows import (
 )
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.residual import gates, invert, slope_times
-from nfref.kernels.jit import body, kernel, reduction, reduction_kernel
+from nfref.kernels.jit import body, called_kernel, called_reduction_kernel, reduction
 from nfref.kernels.simd.elementary import softplus
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -71,7 +71,7 @@ def numbers_of_layer(f, k):
     return (f.dim + f.context + 1 + (f.widths[k - 1] if k > 0 else 0)) * f.widths[k]
 
 
-@kernel
+@called_kernel
 def potential(chain, pc, storage, block):
     """Compute x = grad F(z) in place; add log det F'' to log_det."""
     f = decode_potential(chain, pc)
@@ -187,7 +187,7 @@ def downwards(f, weight, storage, at, flat):
 #    a_k' = h' s + s' c + c' c (1 - 2 s), which goes to U_k, b_k, P_k, z, the context and h_{k-1}.
 
 
-@reduction_kernel
+@called_reduction_kernel
 def potential_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the gradient of the potential; the tape is as :func:`potential` left it.
 

@@ -17,7 +17,7 @@ from nfref.kernels.chain.block_rows import (
 )
 from nfref.kernels.chain.network import mlp, mlp_vjp, rows_before, width_of
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 
 # The operands: the network's activation and widths (input to output), the coordinates that stay
 # and the places of those that change.
@@ -35,7 +35,7 @@ def decode_coupling(chain, pc):
     return Coupling(code[pc + OPERANDS], code[widths:stay], code[stay:change], places)
 
 
-@kernel
+@called_kernel
 def coupling(chain, pc, storage, block):
     """Transform the coordinates that change, with parameters computed from those that stay."""
     operands = decode_coupling(chain, pc)
@@ -51,7 +51,7 @@ def coupling(chain, pc, storage, block):
     transform_all(places, storage.tape, raw_at, 0, places.count, block, columns)
 
 
-@kernel
+@called_kernel
 def coupling_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the network to the coordinates that stay.
 

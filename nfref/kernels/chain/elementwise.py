@@ -6,11 +6,11 @@ derivative by the log-scale, as in ``transformers/affine.py``.
 
 from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import units_of
-from nfref.kernels.jit import kernel, reduction_kernel
+from nfref.kernels.jit import called_kernel, called_reduction_kernel
 from nfref.kernels.simd.elementary import exp
 
 
-@kernel
+@called_kernel
 def elementwise(chain, pc, storage, block):
     """Compute x = z e^s + t, or z = (x - t) e^-s, in place."""
     direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
@@ -30,7 +30,7 @@ def elementwise(chain, pc, storage, block):
                 log_det[r] -= log_scale
 
 
-@reduction_kernel
+@called_reduction_kernel
 def elementwise_vjp(chain, pc, storage, cotangents, scratch):
     direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
     theta, at = storage.theta, storage.at

@@ -27,7 +27,7 @@ from nfref.kernels.chain.convolution import (
 )
 from nfref.kernels.chain.network import RELU, TANH, activate, activate_vjp
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.elementary import softplus, tanh, tanh_and_slope
 from nfref.kernels.simd.matmul import ROWS
 
@@ -114,7 +114,7 @@ def add_units(units, numbers, at, other_at):
     add_rows(units, units_of(numbers, other_at, units), 0, units_of(numbers, at, units), 0)
 
 
-@kernel
+@called_kernel
 def image_coupling(chain, pc, storage, block):
     """Transform the numbers that change, with parameters computed from those that stay."""
     operands = decode_image_coupling(chain, pc)
@@ -174,7 +174,7 @@ def network_outputs(operands, storage, places):
         convolve_and_shift(last, pixel, storage, total, raw, 0)
 
 
-@kernel
+@called_kernel
 def image_coupling_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the network to the numbers that stay.
 

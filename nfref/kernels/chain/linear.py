@@ -5,13 +5,13 @@ See ``block`` for what a block, a tape and a cotangent are.
 
 from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import add_row_sums, copy_row, copy_rows, units_of
-from nfref.kernels.jit import body, kernel, reduction_kernel
+from nfref.kernels.jit import body, called_kernel, called_reduction_kernel
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # Permutation ---------------------------------------------------------------------------------
 
 
-@kernel
+@called_kernel
 def permute(chain, pc, storage, block):
     """Set u_i = u_order[i]."""
     code, at, u = chain.code, pc + HEADER, block.u
@@ -22,7 +22,7 @@ def permute(chain, pc, storage, block):
         copy_row(before, order[i], u, i)
 
 
-@kernel
+@called_kernel
 def permute_vjp(chain, pc, storage, cotangents, scratch):
     code, at, g = chain.code, pc + HEADER, cotangents.u
     order = code[at + 1 : at + 1 + code[at]]
@@ -50,7 +50,7 @@ def decode_linear(chain, pc):
     return code[pc + DIRECTION], code[at], code[at + 1], code[at + 2]
 
 
-@kernel
+@called_kernel
 def linear(chain, pc, storage, block):
     """Apply a linear map to the channels of each position; keep what the gradient needs."""
     direction, channels, positions, factors = decode_linear(chain, pc)
@@ -75,7 +75,7 @@ def linear(chain, pc, storage, block):
         block.log_det[r] += positions * theta[bias + channels]
 
 
-@reduction_kernel
+@called_reduction_kernel
 def linear_vjp(chain, pc, storage, cotangents, scratch):
     direction, channels, positions, factors = decode_linear(chain, pc)
     theta, tape, g_theta = storage.theta, storage.tape, cotangents.theta

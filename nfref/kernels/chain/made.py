@@ -37,7 +37,7 @@ from nfref.kernels.chain.network import (
     width_of,
 )
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 AHEAD = 16  # places
@@ -60,7 +60,7 @@ def decode_made(chain, pc):
     widths = lengths + 3
     order = widths + n_widths
     ends = order + 2 * dim
-    group_ends = code[ends : ends + (n_widths - 1) * n_ends].reshape(n_widths - 1, n_ends)
+    group_ends = matrix_of(code, ends, n_widths - 1, n_ends)
     places = decode(chain, pc, order, dim, 1, dim)
     size = places.transformer.raw_rows
     net = Net(code[sequential + 1], code[widths:order], size, group_ends)
@@ -165,7 +165,7 @@ def weights_vjp(net, storage, g, g_theta):
         add_row_sums(g, here, fan_out, g_theta, bias, ROWS, columns)
 
 
-@kernel
+@called_kernel
 def made(chain, pc, storage, block):
     """Transform every coordinate, with parameters computed from those at the places before it."""
     operands = decode_made(chain, pc)
@@ -200,7 +200,7 @@ def made(chain, pc, storage, block):
             copy_row(u, order[place], seen, n_context + place, columns)
 
 
-@kernel
+@called_kernel
 def made_vjp(chain, pc, storage, cotangents, g_tape):
     """Go back. Sequential: the last place first; its cotangent is complete, then its inputs are.
 

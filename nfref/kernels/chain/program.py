@@ -116,7 +116,7 @@ class Program:
             code, types = self.unlinked.code.copy(), types_for(dtype)
             for (kind, kernel), places in self.calls.items():
                 if gradient or kind in VALUES:
-                    code[places] = address(kernel, types[kind], "llvm_func_name")
+                    code[places] = address(kernel, types[kind])
             found = self.chains[dtype, gradient] = self.unlinked._replace(code=code)
         return found
 

@@ -18,7 +18,7 @@ import math
 
 from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import copy_rows, units_of
-from nfref.kernels.jit import body, kernel, reduction_kernel
+from nfref.kernels.jit import body, called_kernel, called_reduction_kernel
 from nfref.kernels.simd.matmul import ROWS
 
 
@@ -59,7 +59,7 @@ def lengths(z0, u, dim, out):
         out[r] = longest * math.sqrt(total)
 
 
-@kernel
+@called_kernel
 def radial(chain, pc, storage, block):
     """Compute x = z0 + v (slack + r) / (alpha + r), or the z that gives it, in place."""
     direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]
@@ -97,7 +97,7 @@ def radial(chain, pc, storage, block):
 # 4. With e the cotangent of |v|, v gets f g + e v / |v|; z0 gets what rows do not.
 
 
-@reduction_kernel
+@called_reduction_kernel
 def radial_vjp(chain, pc, storage, cotangents, scratch):
     """Go back; the tape is as :func:`radial` left it."""
     direction, dim = chain.code[pc + DIRECTION], chain.code[pc + HEADER]

@@ -31,7 +31,7 @@ from nfref.kernels.chain.block_rows import (
     units_of,
 )
 from nfref.kernels.chain.network import add_bias, rows_before, weight_at
-from nfref.kernels.jit import body, kernel, reduction, reduction_kernel
+from nfref.kernels.jit import body, called_kernel, called_reduction_kernel, reduction
 from nfref.kernels.simd.elementary import exp_neg, log
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -89,7 +89,7 @@ def decode_residual(chain, pc):
     return code[at], code[at + 1], code[at + 3 : at + 3 + code[at + 2]]
 
 
-@kernel
+@called_kernel
 def residual(chain, pc, storage, block):
     """Compute z = x + g(x) in place; add log |det(I + J)| to log_det."""
     dim, terms, widths = decode_residual(chain, pc)
@@ -243,7 +243,7 @@ def multiply(dim, power, matrix, row):
 #    s'' = beta e,  dh/dbeta = a^2 f,  dd/dbeta = a e.
 
 
-@reduction_kernel
+@called_reduction_kernel
 def residual_vjp(chain, pc, storage, cotangents, scratch):
     """Go back; the tape is as :func:`residual` left it.
 

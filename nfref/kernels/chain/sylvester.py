@@ -14,7 +14,7 @@ from collections import namedtuple
 from nfref.kernels.chain.block import DIRECTION, FORWARD, HEADER
 from nfref.kernels.chain.block_rows import add_multiple, add_row_sums, add_rows, copy_rows, units_of
 from nfref.kernels.chain.planar import planar_root, planar_slope, sech_squared
-from nfref.kernels.jit import body, kernel, reduction_kernel
+from nfref.kernels.jit import body, called_kernel, called_reduction_kernel
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
 # Starts of the parts of theta, and of their cotangents.
@@ -37,7 +37,7 @@ def decode_sylvester(chain, pc):
     return chain.code[pc + DIRECTION], chain.code[pc + HEADER], chain.code[pc + HEADER + 1]
 
 
-@kernel
+@called_kernel
 def sylvester(chain, pc, storage, block):
     """Compute x = z + Q R1 tanh(a), or z = x - Q R1 tanh(a), in place."""
     direction, dim, m = decode_sylvester(chain, pc)
@@ -84,7 +84,7 @@ def sylvester(chain, pc, storage, block):
 # The entries below the diagonals of R1 and R2 are no parameters: ``unpack`` drops their cotangents.
 
 
-@reduction_kernel
+@called_reduction_kernel
 def sylvester_vjp(chain, pc, storage, cotangents, scratch):
     """Go back; the tape is as :func:`sylvester` left it; ``scratch`` has 2 M + 1 rows."""
     direction, dim, m = decode_sylvester(chain, pc)

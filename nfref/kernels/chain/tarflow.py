@@ -22,7 +22,7 @@ from nfref.kernels.chain.block_rows import (
 )
 from nfref.kernels.chain.network import add_bias
 from nfref.kernels.chain.transformers import OPERANDS, decode, transform_all, transform_all_vjp
-from nfref.kernels.jit import body, kernel, reduction
+from nfref.kernels.jit import body, called_kernel, reduction
 from nfref.kernels.simd.elementary import exp, exp_neg
 from nfref.kernels.simd.matmul import ROWS, add_outer, times, times_transposed
 
@@ -241,7 +241,7 @@ def attend_vjp(own, tape, place, g, g_mixed, g_query, g_weights):
                     add_product(g_w, s, q, j * length + t, g_k, j * length + s)
 
 
-@kernel
+@called_kernel
 def tokens_to_latent(chain, pc, storage, block):
     """Transform every coordinate, with parameters computed from the tokens before its own."""
     own = decode_tokens(chain, pc)
@@ -335,7 +335,7 @@ def gelu_vjp(own, tape, place, g, g_at):
             g[j, r] *= phi[j, r] + x * exp(number(-0.5) * x * x) * number(DENSITY_AT_ZERO)
 
 
-@kernel
+@called_kernel
 def tokens_to_latent_vjp(chain, pc, storage, cotangents, scratch):
     """Go back through the transformer, then through the layers."""
     own = decode_tokens(chain, pc)

@@ -21,8 +21,8 @@ import numba
 import numpy as np
 from numba import types
 
-from nfref.kernels.jit import address, body, compiles, kernel, reduction
-from nfref.kernels.numba_internals import binding, cgutils, config, intrinsic, ir
+from nfref.kernels.jit import address, body, called_kernel, compiles, reduction
+from nfref.kernels.numba_internals import binding, cgutils, config, intrinsic
 from nfref.kernels.registers import BYTES, FLAT, TALL, VECTORS
 from nfref.kernels.simd.tiles import (
     lanes_of,
@@ -132,12 +132,13 @@ def _call_outer_product(typing, fan_in, fan_out, h, g, weight, stride, width, co
 
 def _call(function, pointer):
     def generate(context, builder, signature, values):
+        convention, kinds = context.call_conv, signature.args
         extern = cgutils.get_or_insert_function(
             builder.module,
-            ir.FunctionType(ir.VoidType(), [value.type for value in values]),
+            convention.get_function_type(types.none, kinds),
             _name(function, signature),
         )
-        builder.call(extern, values)
+        convention.call_function(builder, extern, types.none, kinds, values)
         return context.get_dummy_value()
 
     return signatures(pointer)[function], generate
@@ -212,7 +213,7 @@ MOST = 8
 SPLITS_TILES = VECTORS * BYTES // 4 > COLUMNS
 
 
-@kernel
+@called_kernel
 def product(m, k, a, a_m, a_k, b, keep, c, width, columns):
     """Compute c (m, width) = keep * c + a b in the first ``columns``, a number of whole vectors.
 
@@ -276,7 +277,7 @@ _most_numbers, _many_numbers, _vector_of_numbers, _few_numbers, _one_number = (
 )
 
 
-@kernel
+@called_kernel
 def column(m, k, a, a_k, b, keep, c):
     """Compute c (m,) = keep * c + a b; a[m, k] stands at m + k a_k.
 
@@ -302,7 +303,7 @@ def column(m, k, a, a_k, b, keep, c):
         i += 1
 
 
-@kernel
+@called_kernel
 def outer_product(fan_in, fan_out, h, g, weight, stride, width, count):
     """Add h g^T to weight, with g transposed for some columns of the weight at a time.
 

@@ -7,7 +7,7 @@ factors where they stand: from b whole vectors of a row, from a single numbers.
 
 from numba import types
 
-from nfref.kernels.jit import body, overloaded
+from nfref.kernels.jit import overloaded
 from nfref.kernels.numba_internals import cgutils, intrinsic, ir, populate_array
 from nfref.kernels.registers import BYTES
 
@@ -56,7 +56,7 @@ def _lanes_of(pointer):
 
 
 def tile_of(rows, vectors, size=BYTES):
-    """Return a compiled c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
+    """Return an intrinsic c = keep * c + a b for ``rows`` rows and ``vectors`` vectors of c.
 
     Entry (m, k) of a stands at m a_m + k a_k; rows of b and c are b_k and c_m apart. A vector has
     ``size`` bytes, or one number if these are too few for it.
@@ -116,11 +116,7 @@ def tile_of(rows, vectors, size=BYTES):
 
         return signature, generate
 
-    @body
-    def compiled(k, a, a_m, a_k, b, b_k, keep, c, c_m):
-        tile(k, a, a_m, a_k, b, b_k, keep, c, c_m)
-
-    return compiled
+    return tile
 
 
 def packing_of(count):

@@ -13,7 +13,7 @@ in, q = e (u_in - p) is the derivative by s, p moving along.
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.transformers.squash import squash
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.elementary import exp, one_minus_exp_neg, softplus
 
 BOUNDED, EXP, SIGMOID, GATE = range(4)
@@ -23,7 +23,7 @@ SLOPE, PRODUCT, BY_RAW = range(3)  # rows of the tape
 TAPE_ROWS = 3
 
 
-@kernel
+@called_kernel
 def scale_and_shift(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; ``transformers/__init__.py`` describes the places."""
     j, t, s = place.u, place.raw, place.raw + place.step
@@ -75,7 +75,7 @@ def constrain(form, real, raw, s, tape, by_raw, columns):
             tape[by_raw, r] = -one_minus_exp_neg(raw[s, r])
 
 
-@kernel
+@called_kernel
 def scale_and_shift_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Transform g in place; fill the cotangents of p and r."""
     j, t, s = place.u, place.raw, place.raw + place.step

@@ -25,7 +25,7 @@ from nfref.kernels.chain.transformers.root import (
     increasing_map,
 )
 from nfref.kernels.chain.transformers.squash import squash
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.elementary import exp, tanh_and_slope
 from nfref.transformers.monotone_integral import LARGEST_LOG, LARGEST_LOG_RATE
 
@@ -61,7 +61,7 @@ def integral_of(transformer, place):
     return Integral(count, transformer.form, *rows, step, transformer.reals)
 
 
-@kernel
+@called_kernel
 def integral(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; the raw numbers become beta, l, alpha_j, mu_j and p_j."""
     own = integral_of(transformer, place)
@@ -195,7 +195,7 @@ map_of_integral = increasing_map(integrate, ends_of_integral)
 # for p = n raw.
 
 
-@kernel
+@called_kernel
 def integral_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw."""
     own = integral_of(transformer, place)

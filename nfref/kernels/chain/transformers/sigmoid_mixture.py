@@ -24,7 +24,7 @@ from nfref.kernels.chain.transformers.root import (
     increasing_map,
 )
 from nfref.kernels.chain.transformers.squash import squash
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.elementary import exp, exp_neg, log, log1p, one_minus_exp_neg, softplus
 
 NAF, FLOW_PLUS_PLUS = range(2)  # forms
@@ -72,7 +72,7 @@ def units_in(transformer, place):
     return Units(FLOW_PLUS_PLUS, count, raw + count * step, raw, raw + 2 * count * step, step)
 
 
-@kernel
+@called_kernel
 def sigmoids(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; the raw numbers become a (and b), a_j, b_j or mu_j, and log w_j."""
     units = units_in(transformer, place)
@@ -250,7 +250,7 @@ logit_of_mixture = increasing_map(evaluate, ends_of)
 ACROSS, TO_VALUE, BY_PLACE = MOST_P, MOST_Q, MOST_T  # L', f, y'
 
 
-@kernel
+@called_kernel
 def sigmoids_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 

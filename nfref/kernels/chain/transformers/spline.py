@@ -13,7 +13,7 @@ import numpy as np
 
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.block_rows import rows_of
-from nfref.kernels.jit import body, kernel
+from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
 
 # The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
@@ -48,7 +48,7 @@ def settings(transformer, place):
     )
 
 
-@kernel
+@called_kernel
 def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, columns):
     """Transform u in place; the first 2K raw numbers become the parts above minimum."""
     bins, circular, bound, min_width, min_height, min_slope = settings(transformer, place)
@@ -275,7 +275,7 @@ def ends_of(total, part, is_last, bound):
 # 7. d = m + softplus(raw + c): raw gets 1 - e^-(d - m) times what d gets.
 
 
-@kernel
+@called_kernel
 def rational_quadratic_vjp(transformer, direction, g, g_log_det, raw, tape, place, g_raw, columns):
     """Turn g in place from the cotangent of the value into that of the argument; fill g_raw.
 
