@@ -315,6 +315,31 @@ _wrong("mixture: volumes forgotten", fault="volume", dim=3)(mixture)
 _wrong("mixture: even weights drawn", drawn=(1 / 3,) * 3, dim=4)(mixture)
 
 
+def narrow_piece(rng, dim=2, share=0.3, width=1e-3, drawn=None, mass=1.0):
+    """A standard normal density with a narrow one inside, of this share."""
+    center = np.linspace(-1, 1, dim)
+    drawn = share if drawn is None else drawn
+
+    def log_prob(x):
+        narrow = _log_normal((x - center) / width) - dim * np.log(width)
+        return np.logaddexp(np.log1p(-share) + _log_normal(x), np.log(mass * share) + narrow)
+
+    def sample(g, n):
+        z = g.standard_normal((n, dim))
+        return np.where(g.random((n, 1)) < drawn, center + width * z, z)
+
+    return dict(log_prob=log_prob, sample=sample, dim=dim)
+
+
+_right("narrow piece")(narrow_piece)
+_right("narrow piece, D = 1", dim=1, share=0.05)(narrow_piece)
+_right("narrow piece, D = 6", dim=6, share=0.5, width=0.1)(narrow_piece)
+_wrong("narrow piece too heavy", mass=3.0)(narrow_piece)
+_wrong("narrow piece drawn too often", drawn=0.4)(narrow_piece)
+_wrong("narrow piece drawn too often, D = 1", dim=1, share=0.05, drawn=0.1)(narrow_piece)
+_wrong("narrow piece drawn too seldom, D = 6", dim=6, share=0.5, width=0.1, drawn=0.4)(narrow_piece)
+
+
 def elliptical(rng, dim=4, df=3.0, fault=""):
     """A multivariate t; the sampler divides by the root of one chi-square a row."""
     root = np.linalg.cholesky(0.5 * np.eye(dim) + 0.5)

@@ -128,6 +128,19 @@ def test_right_samplers_without_a_score_are_not_accused(name):
     assert not report["sample_follows"].failed, report
 
 
+NARROW = [name for name in further_cases.WRONG if name.startswith("narrow piece")]
+
+
+@pytest.mark.parametrize(
+    "name", partly(["narrow piece", *NARROW], "narrow piece", "narrow piece too heavy")
+)
+def test_a_narrow_piece_inside_of_a_wide_one_has_its_share(name):
+    build = {**further_cases.RIGHT, **further_cases.WRONG}[name]
+    row = further_cases.judge(build, 0, skip=but("sample_follows"))["sample_follows"]
+    assert row.failed == (name in further_cases.WRONG), row
+    assert not row.failed or "other shares" in row.where, row
+
+
 # What a sampler puts onto an end of its interval, or where there is no density; and right ones.
 ENDS = {
     "truncated, samples clipped": "the end of its interval, near which there is hardly any",

@@ -12,6 +12,7 @@ from nfref.oracle.checks.normalisation import Whole, checked
 from nfref.oracle.instruments import density_deformation
 from nfref.oracle.instruments.density_deformation import Map
 from nfref.oracle.instruments.guarded_calls import Timer
+from nfref.oracle.instruments.importance import Proposal, bumps_by_neighbours
 from nfref.oracle.report import Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Array
 
@@ -29,10 +30,10 @@ POWER = 0.4  # least power of the distance with which the mass near an end falls
 
 
 class Tried(NamedTuple):
-    """A test by one deformation: a map and its step, or the size of a jump, which has no step."""
+    """A test by one deformation: a map and its step, or a jump, which has no step."""
 
     excess: float  # the largest mean of its terms, in tolerances
-    made: Map | None
+    made: Map | float | Proposal
     step: float | None
     spread: Array  # standard deviation of the terms
     samples: int
@@ -135,10 +136,10 @@ def _moved(name, whole, x, at_x):
             coarse = min(coarse, step * density_deformation.T / (2 * spread * np.sqrt(len(x))))
         if found[-1].excess > 1 or (seconds() > whole.seconds and len(found) >= FEWEST):
             break
-    for size in JUMPS:
+    for jump in (*JUMPS, bumps_by_neighbours(whole.pilot, rng)):
         if max(found, key=EXCESS).excess > 1 or seconds() > 2 * whole.seconds:
             break
-        found.append(_tried(whole, size, None, x, at_x))
+        found.append(_tried(whole, jump, None, x, at_x))
     worst = max(found, key=EXCESS)
     if SUSPECT < worst.excess <= 1 and whole.draw is not None:
         suspects = sorted((tried for tried in found if tried.excess > SUSPECT), key=EXCESS)[-3:]

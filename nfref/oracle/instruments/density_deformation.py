@@ -17,7 +17,9 @@ is more sensitive to a sampler that is off by a little along f. Also
     E[a(r) (h(x') - h(x))] = 0,     x' = x + d,   d from any symmetric distribution
 
 for every function h: this is the change of the mean of h in one step of Barker's sampler. It
-reveals mass in the wrong region, and columns whose dependence is lost.
+reveals mass in the wrong region, and columns whose dependence is lost. The same holds if x' is
+independent of x, with a density q, and r = log p(x') - log q(x') - log p(x) + log q(x). This
+compares pieces of which one is much narrower than the other.
 
 All terms lie between -1 and 1, so the level of the tests holds on heavy tails, at edges and at
 jumps. The mean of n terms with standard deviation s is rejected beyond
@@ -34,12 +36,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.instruments.importance import LEVEL, _logistic, _middle_half
+from nfref.oracle.instruments.importance import LEVEL, Proposal, _logistic, _middle_half
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 
 STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
 WAVES = 24  # along the columns, and along other directions if there are fewer columns
+SOME, LEVELS = 400, (0.05, 0.25, 0.5, 0.75, 0.95)  # pilot rows; quantiles of log p at these
 BLOCK = 2048  # rows whose waves fit in the processor's cache
 STARTS, MODES, VALLEY = 48, 5, 0.5  # rows at which modes are looked for; modes; nats between them
 TESTS = 400  # F, more than the tests of any one density
@@ -251,27 +254,42 @@ def _within_balls(centers, radii):
 
 
 def jump_moments(
-    size: float, pilot: Array, log_density: Callable, x: Array, at_x: Array, rng: Generator
+    jump: float | Proposal,
+    pilot: Array,
+    log_density: Callable,
+    x: Array,
+    at_x: Array,
+    rng: Generator,
 ) -> tuple[Array, Array]:
     """Return mean and standard deviation (K,) of the terms a(r) (h(x') - h(x)) of all rows.
 
-    x' - x is the difference of two pilot rows times ``size``. h are half of the waves, and of these
-    shifted, along the columns and other directions.
+    x' - x is the difference of two pilot rows times ``jump``, or x' is a row of the proposal. h are
+    half of the waves, and of these shifted, along the columns and other directions, and whether
+    log p is above a level.
     """
     dim, center = pilot.shape[1], np.median(pilot, axis=0)
     scale = np.subtract(*np.quantile(pilot, [0.84, 0.16], axis=0)) / 2 + 1e-300
     way = rng.standard_normal((dim, WAVES)) / np.sqrt(dim) * rng.uniform(0.3, 2.5, WAVES)
     way[:, :dim] = 1.5 * np.eye(dim)[:, :WAVES]
-    first, second = rng.integers(len(pilot), size=(2, len(x)))
-    there = x + size * (pilot[first] - pilot[second])
-    accepted = _acceptance(log_density(there), at_x)
+    levels = np.quantile(log_density(pilot[:SOME]), LEVELS, method="nearest")
+    if isinstance(jump, Proposal):
+        there = jump.sample(rng, len(x))
+        at_there = log_density(there)
+        accepted = _acceptance(at_there - jump.log_prob(there), at_x - jump.log_prob(x))
+    else:
+        first, second = rng.integers(len(pilot), size=(2, len(x)))
+        there = x + jump * (pilot[first] - pilot[second])
+        at_there = log_density(there)
+        accepted = _acceptance(at_there, at_x)
     moves = np.flatnonzero(accepted)
-    total = np.zeros((2, 2 * WAVES))
+    total = np.zeros((2, 2 * WAVES + len(LEVELS)))
     for start in range(0, len(moves), BLOCK):
         some = moves[start : start + BLOCK]
         old, new = ((rows[some] - center) / scale @ way for rows in (x, there))
-        change = np.concatenate([np.cos(new) - np.cos(old), np.sin(new) - np.sin(old)], axis=1)
-        values = 0.5 * accepted[some, None] * change
+        waves = np.cos(new) - np.cos(old), np.sin(new) - np.sin(old)
+        above = ((log_p[some, None] > levels).astype(float) for log_p in (at_there, at_x))
+        change = np.concatenate([*np.multiply(0.5, waves), np.subtract(*above)], axis=1)
+        values = accepted[some, None] * change
         total += np.sum(values, axis=0), np.sum(values * values, axis=0)
     mean, square = total / len(x)
     return mean, np.sqrt(np.maximum(square - mean**2, 0))

@@ -12,13 +12,13 @@ so the two averages are equal if Z = Z'. All their terms lie between 0 and 1, so
 on them holds for every density.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import Undecided
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Array, Generator
 
 # The level of every statistical test: a correct subject is not rejected by chance. Two-sided.
 LEVEL, SIGMAS = 1e-9, 6.1
@@ -28,15 +28,18 @@ BERNSTEIN = 7.0
 OVERLAP = 100.0
 # Least standard deviation of samples in any direction, if that along each column is 1.
 LEAST_SPREAD = 1e-10
+BLOCK = 4096  # rows whose distances to all centers are held at a time
+NEIGHBOURS = (8, 40)  # which of them, from the closest on, give bumps their widths
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A mixture of normal or Student t densities around centers, with one scale matrix."""
+    """A mixture of normal or Student t densities around centers, with scale matrices alike."""
 
     centers: np.ndarray  # (K, D)
     root: np.ndarray  # (D, D) Cholesky factor of the scale matrix
     freedom: float = 5.0  # of the t densities; infinite for normal ones
+    widths: np.ndarray = field(default_factory=lambda: np.ones(1))  # (K,) or (1,), times the root
 
     @classmethod
     def around(cls, pilot: Array, rng: Generator, components: int = 64) -> "Proposal":
@@ -51,7 +54,9 @@ class Proposal:
         normal = rng.standard_normal((count, self.centers.shape[1]))
         if np.isfinite(self.freedom):
             normal /= np.sqrt(rng.chisquare(self.freedom, (count, 1)) / self.freedom)
-        return self.centers[rng.integers(len(self.centers), size=count)] + normal @ self.root.T
+        which = rng.integers(len(self.centers), size=count)
+        widths = np.broadcast_to(self.widths, len(self.centers))[which, None]
+        return self.centers[which] + widths * (normal @ self.root.T)
 
     def log_prob(self, x: Array) -> Array:
         """Return the log-density (N,) at rows x (N, D)."""
@@ -59,16 +64,19 @@ class Proposal:
         from scipy.special import gammaln
 
         dim, nu = self.centers.shape[1], self.freedom
+        if len(x) > BLOCK:
+            parts = np.array_split(x, -(-len(x) // BLOCK))
+            return np.concatenate([self.log_prob(part) for part in parts])
         inverse = np.linalg.inv(self.root)
         middle = np.median(self.centers, axis=0)  # far from it digits are lost
         a, b = (x - middle) @ inverse.T, (self.centers - middle) @ inverse.T
-        square = cdist(a, b, "sqeuclidean")
+        square = cdist(a, b, "sqeuclidean") / self.widths**2
         constant = -np.sum(np.log(np.abs(np.diag(self.root)))) - np.log(len(self.centers))
+        constant = constant - dim * np.log(self.widths)
         if np.isinf(nu):
-            square *= -0.5
-            return constant - dim / 2 * np.log(2 * np.pi) + _log_sum_exp(square)
+            return _log_sum_exp(constant - dim / 2 * np.log(2 * np.pi) - 0.5 * square)
         constant += gammaln((nu + dim) / 2) - gammaln(nu / 2) - dim / 2 * np.log(nu * np.pi)
-        return constant + _log_sum_exp(-(nu + dim) / 2 * np.log1p(square / nu))
+        return _log_sum_exp(constant - (nu + dim) / 2 * np.log1p(square / nu))
 
 
 def _log_sum_exp(terms):
@@ -108,27 +116,46 @@ def _middle_half(rows):
     return center, root
 
 
-def bumps(pilot: Array, log_prob: Array, rng: Any, components: Any = 200) -> "Proposal":
+def bumps(pilot: Array, log_prob: Array, rng: Generator, components: int = 200) -> Proposal:
     """Return the mixture of normal bumps around pilot rows that overlaps best with a density.
 
     Wide bumps, moved towards the middle so that the mixture keeps the pilot's covariance, are best
     if the density is nearly normal. Narrow bumps are best if it is bent, in pieces or heavy-tailed.
+    Bumps as wide as the distance to neighbours are best if a piece is much narrower than another.
     """
     chosen = rng.permutation(len(pilot))[:components]
     others = np.setdiff1d(np.arange(len(pilot)), chosen)[:1500]
-    best: Any = None
-    most, normal = -1.0, (np.mean(pilot, axis=0), root_of(pilot))
-    for center, root in (normal, _middle_half(pilot)):
+    candidates = []
+    for center, root in ((np.mean(pilot, axis=0), root_of(pilot)), _middle_half(pilot)):
         for width in (1.2, 1.0, 0.85, 0.65, 0.45, 0.3, 0.18, 0.1):
             centers = center + np.sqrt(max(1 - width**2, 0)) * (pilot[chosen] - center)
-            candidate = Proposal(centers if width < 1 else center[None], width * root, np.inf)
-            ratio = candidate.log_prob(pilot[others]) - log_prob[others]
-            # A constant offset of log_prob must not affect the choice.
-            ratio -= _log_sum_exp(ratio[None] + 0.0)[0] - np.log(len(ratio))
-            overlap = np.mean(_logistic(ratio))
-            if overlap > most:
-                best, most = candidate, overlap
-    return best
+            centers = centers if width < 1 else center[None]
+            candidates.append(Proposal(centers, width * root, np.inf))
+    candidates.append(bumps_by_neighbours(pilot, rng, components))
+
+    def overlap(candidate):
+        ratio = candidate.log_prob(pilot[others]) - log_prob[others]
+        # A constant offset of log_prob must not affect the choice.
+        ratio -= _log_sum_exp(ratio[None] + 0.0)[0] - np.log(len(ratio))
+        return np.mean(_logistic(ratio))
+
+    return max(candidates, key=overlap)
+
+
+def bumps_by_neighbours(pilot: Array, rng: Generator, components: int = 200) -> Proposal:
+    """Return a mixture of bumps as wide as the distances from their centers to some neighbours.
+
+    It covers pieces of which one is much narrower than another.
+    """
+    from scipy.spatial import KDTree
+
+    chosen = rng.permutation(len(pilot))[:components]
+    spread = np.std(pilot, axis=0) + 1e-300
+    order = [k for k in NEIGHBOURS if k < len(pilot)]
+    distance, _ = KDTree(pilot / spread).query(pilot[chosen] / spread, np.add(1, order))
+    widths = np.maximum(distance / np.sqrt(pilot.shape[1]), LEAST_SPREAD)
+    centers = np.repeat(pilot[chosen], len(order), axis=0)
+    return Proposal(centers, np.diag(spread), np.inf, widths.ravel())
 
 
 def _logistic(t):
