@@ -125,7 +125,7 @@ def _plotted(name, kind):
     if kind.kind == "category":
         return PlottedColumn(name, tuple(printable(str(label)) for label in kind.labels))
     if kind.kind == "count":
-        return PlottedColumn(name, whole=True, low=kind.low)
+        return PlottedColumn(name, whole=True, low=kind.low, high=kind.high)
     if kind.period is not None:  # samples are in the turn of the data
         return PlottedColumn(name)
     return PlottedColumn(name, low=kind.low, high=kind.high)

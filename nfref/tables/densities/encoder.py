@@ -110,9 +110,7 @@ def check_can_be_given(column: Any, values: Array, first: int = 0) -> None:
         expected = f"values strictly between {column.low:g} and {column.high:g}"
     else:
         bad = np.isnan(column.encode(values))
-        expected = "whole numbers" + (
-            f" of at least {column.low:g}" if np.isfinite(column.low) else ""
-        )
+        expected = f"whole numbers{column.bounds}"
     bad = np.flatnonzero(bad & ~np.isnan(values))
     if len(bad):
         raise ColumnError(

@@ -27,6 +27,7 @@ from nfref.runtime.checks import check_floats, check_log_shares, check_rng, requ
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.wide import student_log_prob
+from nfref.tables.schema.columns import Count
 
 CLASSES = (1, 2, 4, 8, 16)  # numbers of classes that are tried
 MOST_COMBINATIONS = 64  # most combinations of labels that have a class each
@@ -87,6 +88,8 @@ class Numbers(Configuration):
         The probability of the table.
     middle, scale : (R,) array
         Location and scale of the Student t.
+    high : float
+        The largest whole number; inf without one.
     """
 
     low: float
@@ -95,9 +98,10 @@ class Numbers(Configuration):
     table: np.ndarray
     middle: np.ndarray
     scale: np.ndarray
+    high: float = np.inf
 
     @classmethod
-    def fit(cls, numbers: Array, shares: Array, low: float) -> "Numbers":
+    def fit(cls, numbers: Array, shares: Array, column: Count) -> "Numbers":
         """Fit whole numbers; ``shares`` (N, R) are the weights of rows in each class."""
         seen, codes = np.unique(numbers, return_inverse=True)
         table = LabelProbabilities.fit(codes, shares, len(seen))
@@ -107,7 +111,7 @@ class Numbers(Configuration):
         scale = np.sqrt((spread + 0.1) * (FREEDOM - 2) / FREEDOM)
         # Rows for each number seen: with few of them the table gets little weight.
         weight = (mass + 1) / (mass + 2 + len(seen) * mass / np.sum(shares))
-        return cls(low, seen, table.log_prob, weight, middle, scale)
+        return cls(column.low, seen, table.log_prob, weight, middle, scale, column.high)
 
     def of(self, numbers: Array) -> Array:
         """Return log P, (N, R)."""
@@ -121,7 +125,7 @@ class Numbers(Configuration):
         )[inverse]
 
     def _log_cells(self, numbers):
-        """Return log P of the Student t within half of each number, given at least ``low``."""
+        """Return log P of the Student t within half of each number, given ``low`` to ``high``."""
         from scipy.special import stdtr
 
         # The upper tail is computed as the lower one, which keeps its digits.
@@ -132,13 +136,16 @@ class Numbers(Configuration):
         narrow = half < 1e-4 * np.abs(t)
         # Far out the two ends agree in all digits, and the middle of the cell is as good.
         flat = student_log_prob(t, FREEDOM)
-        whole = (
-            stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
-            if np.isfinite(self.low)
-            else 1.0
-        )
         with np.errstate(divide="ignore"):
-            return np.where(narrow, flat + np.log(2 * half), np.log(cell)) - np.log(whole)
+            cells = np.where(narrow, flat + np.log(2 * half), np.log(cell))
+        return cells - np.log(self.mass_within())
+
+    def mass_within(self) -> Array:
+        """Return the mass of each Student t from ``low`` to ``high``, (R,)."""
+        from scipy.special import stdtr
+
+        from_low = stdtr(FREEDOM, (self.middle - self.low + 0.5) / self.scale)
+        return from_low - stdtr(FREEDOM, (self.middle - self.high - 0.5) / self.scale)
 
     def sample(self, rng: Generator, classes: Array) -> Array:
         """Sample a number for each class, (N,)."""
@@ -146,14 +153,20 @@ class Numbers(Configuration):
 
         place = LabelProbabilities(self.log_prob).sample(rng, classes)
         middle, scale = self.middle[classes], self.scale[classes]
-        least = stdtr(FREEDOM, (self.low - 0.5 - middle) / scale) if np.isfinite(self.low) else 0.0
-        u = least + (1 - least) * rng.uniform(1e-12, 1 - 1e-12, len(classes))
-        drawn = np.maximum(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low)
+        least = stdtr(FREEDOM, (self.low - 0.5 - middle) / scale)
+        most = stdtr(FREEDOM, (self.high + 0.5 - middle) / scale)
+        u = least + (most - least) * rng.uniform(1e-12, 1 - 1e-12, len(classes))
+        drawn = np.clip(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low, self.high)
         return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
 
     def describes(self, column: Any, classes: int) -> bool:
         """Return as :meth:`LabelProbabilities.describes` does."""
-        return column.kind == "count" and column.low == self.low and len(self.middle) == classes
+        ends = (self.low, self.high)
+        return (
+            column.kind == "count"
+            and (column.low, column.high) == ends
+            and len(self.middle) == classes
+        )
 
     def _check(self):
         check_floats("middle", self.middle, None)
@@ -169,9 +182,13 @@ class Numbers(Configuration):
             and np.all((self.table > 0) & (self.table < 1)),
             "seen, table, scale: expected numbers in order, shares and numbers above 0",
         )
-        require(  # further below, the mass from low on would be 0
-            np.all((self.low / FARTHEST - self.middle / FARTHEST) * FARTHEST**0.5 < self.scale),
-            "middle: expected numbers not far below low",
+        beyond = np.maximum(
+            self.low / FARTHEST - self.middle / FARTHEST,
+            self.middle / FARTHEST - self.high / FARTHEST,
+        )
+        require(  # further away, the mass from low to high would be 0
+            np.all(beyond * FARTHEST**0.5 < self.scale) and np.all(self.mass_within() > 0),
+            "middle: expected numbers not far below low or above high",
         )
 
 
@@ -223,7 +240,7 @@ def part_of(column: Any, values: Array, shares: Array) -> Any:
     if column.kind == "category":
         return LabelProbabilities.fit(values.astype(np.int64), shares, len(column.labels))
     if column.kind == "count":
-        return Numbers.fit(values, shares, column.low)
+        return Numbers.fit(values, shares, column)
     return Normal.fit(values, shares)
 
 

@@ -239,7 +239,7 @@ def code_of(column: Any, x: Array) -> tuple[Array, Array]:
     """Return (code, 0, or -inf where it is impossible) of labels' places or counts, (N,)."""
     least, most = column["least"], column["most"]
     possible = (x == xp.round(x)) & (x >= least) & (x <= most)
-    some = max(least, 0.0)
+    some = min(max(least, 0.0), most)
     return xp.where(possible, x, some), xp.where(possible, 0.0 * x, -math.inf)
 
 
@@ -463,9 +463,9 @@ def sampled_code(part: Any, chosen: Array, p: Array) -> Array:
     share = part["table"][chosen]
     seen = part["seen"][choose(log_table, xp.clip(p / share, None, 1 - 1e-16))]
     below, rest = part["below"][chosen], (p - share) / (1 - share)
-    t = t_quantile(xp.clip(below + (1 - below) * rest, 1e-12, 1 - 1e-12))
+    t = t_quantile(xp.clip(below + part["within"][chosen] * rest, 1e-12, 1 - 1e-12))
     drawn = xp.round(part["middle"][chosen] + part["scale"][chosen] * t)
-    return xp.where(p < share, seen, xp.clip(drawn, part["low"], None))
+    return xp.where(p < share, seen, xp.clip(drawn, part["low"], part["high"]))
 
 
 # The pool of the continuous columns ---------------------------------------------------------

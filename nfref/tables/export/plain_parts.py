@@ -66,7 +66,7 @@ def described_columns(density: TableDensity) -> list[Described]:
         elif column.kind == "category":
             about |= {"labels": list(column.labels), "least": 0, "most": len(column.labels) - 1}
         else:
-            about |= {"least": column.low, "most": np.inf}
+            about |= {"least": column.low, "most": column.high}
         found.append(about)
     return found
 
@@ -149,13 +149,14 @@ def _classes(name, classes):
 
 
 def _numbers(name, part):
-    ends = (part.middle - part.low + 0.5) / part.scale
-    bounded = np.isfinite(part.low)
+    within = part.mass_within()
     return {
         **_fields(name, part),
-        "low": part.low if bounded else -EXACT,
-        "log_whole": np.log(stdtr(FREEDOM, ends)) if bounded else np.zeros_like(part.middle),
-        "below": stdtr(FREEDOM, -ends) if bounded else np.zeros_like(part.middle),
+        "low": max(part.low, -EXACT),
+        "high": min(part.high, EXACT),
+        "log_whole": np.log(within),
+        "within": within,
+        "below": stdtr(FREEDOM, (part.low - 0.5 - part.middle) / part.scale),
     }
 
 

@@ -116,6 +116,15 @@ class ConditionalSampler:
             for column in self.density.columns
         )
 
+    def has_equal_weights(self, cells: KnownCells) -> Array:
+        """Return the rows, (N,) of bool, whose samples by :meth:`blocks` have equal weights.
+
+        Where no column of the pool is known, the pool itself is sampled.
+        """
+        if self.density.limit is not None:
+            return np.zeros(len(cells.known), bool)
+        return self.exact | ~np.any(cells.known[:, self.density.places[1]], axis=1)
+
     def encode(self, table: Sequence[Array]) -> KnownCells:
         """Return the known cells of a table as numbers."""
         columns = self.density.columns
@@ -189,11 +198,15 @@ class ConditionalSampler:
     def blocks(
         self, cells: KnownCells, draws: int, rng: Generator | None, noise: Noise | None = None
     ) -> Iterator[Filled]:
-        """Yield :class:`Filled` rows, block by block; rows share ``noise``, or sample their own."""
+        """Yield :class:`Filled` rows, block by block; rows share ``noise``, or sample their own.
+
+        Only rows that sample their own have the equal weights of :meth:`has_equal_weights`.
+        """
         coded, pooled = self.density.places
         size = max(1, ROWS_AT_ONCE // draws)
         for places, pattern in patterns_of(cells.known):
             seen, observed = pattern[coded], np.flatnonzero(pattern[pooled])
+            unknown = noise is None and not len(observed) and self.density.limit is None
             for start in range(0, len(places), size):
                 block = places[start : start + size]
                 if noise is not None:
@@ -202,17 +215,22 @@ class ConditionalSampler:
                     own = Noise.sample(check_rng(rng), len(block), draws, cells.u.shape[1])
                 codes = np.repeat(cells.codes[block], draws, axis=0)
                 u = np.repeat(cells.u[block], draws, axis=0)
-                yield self._fill(block, codes, u, seen, observed, own)
+                yield self._fill(block, codes, u, seen, observed, own, rng if unknown else None)
 
-    def _fill(self, places, codes, u, seen, observed, noise):
-        """Fill a block; ``seen`` (J,) marks known discrete columns, ``observed`` known u."""
+    def _fill(self, places, codes, u, seen, observed, noise, rng):
+        """Fill a block; ``seen`` (J,) marks known discrete columns, ``observed`` known u.
+
+        With ``rng`` the pool is sampled.
+        """
         pool = self.density.pool
         with np.errstate(all="ignore"):  # far out a square overflows, and -inf is right
             codes, log_q = self._fill_labels(codes, u, seen, observed, noise)
+            context = self.density.context(np.nan_to_num(codes))
             if pool is None:
                 log_weight = log_q
+            elif rng is not None:
+                u, log_weight = pool.sample(rng, len(codes), context), log_q
             else:
-                context = self.density.context(np.nan_to_num(codes))
                 u, log_known = self.proposal.fill(u, observed, noise, context)
                 log_weight = log_q = log_q + (log_known if np.all(seen) else 0.0)
                 if not self.proposal.is_exact:
@@ -316,7 +334,7 @@ def _stood_in(column, values, known):
     elif isinstance(column, Continuous):
         fill = column.decode(np.zeros(1))[0]
     else:
-        fill = max(column.low, 0.0)
+        fill = np.clip(0.0, column.low, column.high)
     whole = np.array(values, object if column.kind == "category" else np.float64)
     whole[~known] = fill
     return whole

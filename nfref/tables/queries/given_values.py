@@ -62,6 +62,5 @@ def _checked_value(column, value):
                 f"{column.high:g}, got {number:g}"
             )
     elif np.isnan(column.encode(values)[0]):
-        least = "" if np.isinf(column.low) else f" of at least {column.low:g}"
-        raise ValueError(f"{name}: expected a whole number{least}, got {number:g}")
+        raise ValueError(f"{name}: expected a whole number{column.bounds}, got {number:g}")
     return values

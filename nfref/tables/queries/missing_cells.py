@@ -162,20 +162,22 @@ def imputations(
             one[density.places[1][column]][places[grid.places]] = own.sampled(found)
         left[grid.places] = False
     places, cells = places[left], cells.at(left)
-    draws = count if sampler.exact else max(FEWEST, 20 * count)
+    equal = sampler.has_equal_weights(cells)
     chosen_codes = np.repeat(cells.codes[None], count, axis=0)
     chosen_u = np.repeat(cells.u[None], count, axis=0)
     with blas.one_thread():
-        for block in sampler.blocks(cells, draws, rng):
-            edges = np.cumsum(block.shares(), axis=1)
-            rows = np.arange(len(edges))
-            # Systematic resampling: with equal weights no table takes a sample of another.
-            start = rng.random(len(edges))
-            for k in range(count):
-                point = (k + start) / count * edges[:, -1]
-                chosen = np.sum(point[:, None] >= edges[:, :-1], axis=1)
-                chosen_codes[k, block.places] = block.codes[rows, chosen]
-                chosen_u[k, block.places] = block.u[rows, chosen]
+        for some, draws in ((equal, count), (~equal, max(FEWEST, 20 * count))):
+            some = np.flatnonzero(some)
+            for block in sampler.blocks(cells.at(some), draws, rng):
+                edges = np.cumsum(block.shares(), axis=1)
+                rows = np.arange(len(edges))
+                # Systematic resampling: with equal weights no table takes a sample of another.
+                start = rng.random(len(edges))
+                for k in range(count):
+                    point = (k + start) / count * edges[:, -1]
+                    chosen = np.sum(point[:, None] >= edges[:, :-1], axis=1)
+                    chosen_codes[k, some[block.places]] = block.codes[rows, chosen]
+                    chosen_u[k, some[block.places]] = block.u[rows, chosen]
     for one, *chosen in zip(filled, chosen_codes, chosen_u):
         for column, values, gap in zip(one, density.sampled(*chosen), missing):
             column[places[gap[places]]] = values[gap[places]]
@@ -206,8 +208,9 @@ def sample_given(
     """
     table = row_given(density, given)
     sampler = ConditionalSampler(density)
-    draws = max(n, 1) if sampler.exact else max(DRAWS, 10 * n)  # weighted samples
-    block = next(sampler.blocks(sampler.encode(table), draws, rng))
+    cells = sampler.encode(table)
+    draws = max(n, 1) if sampler.has_equal_weights(cells)[0] else max(DRAWS, 10 * n)
+    block = next(sampler.blocks(cells, draws, rng))
     if density.limit is not None and not np.any(block.log_weight > -np.inf):
         raise ValueError(f"given: expected values with {density.limit}, got {dict(given)}")
     # Systematic resampling: with equal weights no sample is taken twice.

@@ -132,7 +132,7 @@ def _numbers_to_try(part):
     """Return all likely numbers of a count."""
     low = max(part.low, np.min(np.append(part.seen, np.floor(part.middle - REACH * part.scale))))
     high = np.max(np.append(part.seen, np.ceil(part.middle + REACH * part.scale)))
-    return np.arange(low, min(high, low + NUMBERS) + 1)
+    return np.arange(low, min(high, part.high, low + NUMBERS) + 1)
 
 
 def _tried(density, rows, codes, u, place, numbers):

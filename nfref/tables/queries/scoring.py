@@ -255,7 +255,7 @@ class AsDensity:
             if column.kind == "category":
                 values = column.decode(np.clip(np.round(values), 0, len(column.labels) - 1))
             elif column.kind == "count":
-                values = np.maximum(np.round(values), column.low)
+                values = np.clip(np.round(values), column.low, column.high)
             cells.append(values)
         return self.table.log_prob(cells)
 

@@ -19,7 +19,9 @@ from nfref.tables.schema.columns import (
     plain,
     to_line,
 )
+from nfref.tables.schema.distinct_rows import as_counts
 
+END_ROWS, END_SHARE = 10, 0.05  # fewest rows, and least share of all, at an end of counts
 FEW = 100  # different whole numbers up to which a column can be counts
 FEW_LABELS = 20  # different labels up to which text is a category; or a tenth of the rows
 MOST_REAL = 2000  # most real columns: the time of simple densities grows with their cube
@@ -97,7 +99,7 @@ def find_columns(
             if rounded and warn is not None:
                 warn(rounded)
             if name not in asked and are_counts(there):
-                asked[name] = "count"
+                there = there.astype(np.int64)
         elif name not in asked and values.dtype.kind in "OU":
             _check_labels_repeat(name, there, labels.get(name, ()))
         own = None if weight is None else weight[~gap]
@@ -162,7 +164,8 @@ def column_of(
         "real"; "positive"; "LOW:HIGH" or (low, high), with -inf, inf or None for an end without
         bound; "period P" or ("period", P); "count"; "category". With None text, truth values and
         pandas' categories are categories; up to 100 different whole numbers of an integer type,
-        each ten times on average, are counts; all other numbers are real.
+        each ten times on average, are counts, with bounds if many rows hold the least and the
+        largest; all other numbers are real.
     weight : (N,) array, optional
     first : int
         Number of the first row in messages.
@@ -185,7 +188,10 @@ def column_of(
     _check_varies(name, np.any(numbers != numbers[0]), values)
     if support == "count":
         check_support(name, support, numbers, first)
-        return Count(name, 0.0 if np.min(numbers) >= 0 else -np.inf)
+        least, most = float(np.min(numbers)), float(np.max(numbers))
+        if asked is None and _end_there(numbers, weight):
+            return Count(name, least, most)
+        return Count(name, 0.0 if least >= 0 else -np.inf)
     atoms = find_atoms(numbers, weight)
     check_support(name, support, np.where(np.isin(numbers, atoms), np.nan, numbers), first)
     if support[0] == "period":
@@ -245,6 +251,17 @@ def are_counts(values: Array) -> bool:
         and 10 * distinct <= len(values)
         and np.max(np.abs(values.astype(np.float64))) < EXACT
     )
+
+
+def _end_there(numbers, weight):
+    """Return whether counts seem to have bounds: many rows hold the least and the largest one.
+
+    Such are answers from 1 to 5, and columns of 0 and 1. Counts without a bound fall to one row.
+    """
+    values, place = np.unique(numbers, return_inverse=True)
+    rows = np.bincount(place, as_counts(weight))
+    share = 0.0 if len(values) == 2 else END_SHARE * np.sum(rows)
+    return bool(min(rows[0], rows[-1]) >= max(END_ROWS, share))
 
 
 def rounding_of(name: str, values: Array) -> str:

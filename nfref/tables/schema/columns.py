@@ -528,17 +528,19 @@ class Category(Configuration):
 
 @dataclass(frozen=True)
 class Count(Configuration):
-    """A column of whole numbers of at least ``low``; each is its own code."""
+    """A column of whole numbers from ``low`` to ``high``; each is its own code."""
 
     name: str
     low: float = -np.inf
+    high: float = np.inf
 
     kind = "count"
 
     def encode(self, values: Array) -> Array:
-        """Return whole numbers (N,) in float64; NaN for other values, and below ``low``."""
+        """Return whole numbers (N,) in float64; NaN for all that are none of the column."""
         values = np.asarray(values, np.float64)
-        return np.where((values == np.round(values)) & (values >= self.low), values, np.nan)
+        possible = (values == np.round(values)) & (values >= self.low) & (values <= self.high)
+        return np.where(possible, values, np.nan)
 
     def decode(self, codes: Array) -> Array:
         """Return whole numbers (N,)."""
@@ -546,10 +548,21 @@ class Count(Configuration):
 
     sampled = decode
 
+    @property
+    def bounds(self) -> str:
+        """The ends in words that follow "whole numbers"; empty without one."""
+        if np.isfinite(self.high):
+            return f" from {self.low:g} to {self.high:g}"
+        return f" of at least {self.low:g}" if np.isfinite(self.low) else ""
+
     def _check(self):
         require(isinstance(self.name, str), "name: expected text")
         require(
             self.low < math.inf, f"column {self.name!r}: expected a least number, got {self.low}"
+        )
+        require(
+            self.low < self.high,
+            f"column {self.name!r}: expected a largest number above {self.low}, got {self.high}",
         )
 
 

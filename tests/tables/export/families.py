@@ -31,6 +31,7 @@ SUPPORTS = (
     Continuous("price", middle=20.0, scale=9.0, step=0.5, offset=0.25, atoms=(0.0, 19.75)),
 )
 LABELLED = (Category("label", ("x", "y", "z")), Count("count", 0.0), Count("whole"))
+ANSWER = Count("answer", 1.0, 5.0)
 
 
 def random_flow(rng, flow, context_dim=0):
@@ -67,7 +68,7 @@ def table(rng, columns, members=None, given=(), label_models=False, classes=3):
     codes = [
         rng.integers(len(one.labels), size=200)
         if one.kind == "category"
-        else rng.poisson(3, 200)
+        else np.clip(rng.poisson(3, 200), one.low, one.high)
         if one.kind == "count"
         else rng.standard_normal(200)
         for one in kinds
@@ -155,7 +156,7 @@ def families():
         ),
         "nice": table(rng, REAL, of_flow(4, kind=nfref.NICE, activation="softplus")),
         "supports": table(rng, SUPPORTS, of_flow(2)),
-        "labels": table(rng, LABELLED),
+        "labels": table(rng, (*LABELLED, ANSWER)),
         "label and numbers": table(rng, LABELLED + REAL, simple),
         "context of a flow": table(rng, LABELLED + SUPPORTS, of_flow(2, kind=nfref.NSF, bins=4)),
         "given": table(
@@ -200,7 +201,8 @@ def rows_for(density, rng, n):
             continue
         if column.kind == "count":
             values = np.round(rng.standard_normal(n) * 10.0 ** rng.integers(0, 5, n))
-            found.append(np.where(values < column.low, -values, values))
+            values = np.where(values < column.low, -values, values)
+            found.append(np.clip(values, column.low, column.high))
             continue
         values = column.decode(rng.standard_normal(n) * 3.0 ** rng.integers(-1, 4, n))
         if column.name in density.given:

@@ -1,5 +1,7 @@
 """Densities of columns given others: against quadrature, closed forms and known laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,9 @@ from nfref.tables.densities.latent_classes import LabelProbabilities, LatentClas
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.regression import MixtureRegression, conditional_of
+from nfref.tables.queries import missing_cells
 from nfref.tables.queries.marginals import ClosedForm
+from tests.tables.export.families import families
 
 
 def bent(n, seed=0):
@@ -232,6 +236,27 @@ def test_samples_follow_what_is_given(flowing, simple):
     for name in ("x", "group", "count"):
         assert list(imputed[name]) == list(rows[name])
     assert imputed.y.notna().all() and set(imputed.label) <= {"up", "down"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_without_a_known_column_of_the_pool_are_samples_of_the_pool(count):
+    """Also if the pool is not where its closed forms are, which propose samples of other rows."""
+    density = families()["given"]
+    n, pool = 3000 // count, replace(density.pool, weights=np.array([0.0, 1.0]))
+    density = replace(density, pool=pool)
+    table = [np.full(n, np.nan) for _ in density.columns]
+    table[0] = np.full(n, None, object)
+    for name in density.given:
+        table[[column.name for column in density.columns].index(name)][:] = 1.5
+    rng = np.random.default_rng(0)
+    tables = missing_cells.imputations(density, table, rng, count)
+    found = [np.concatenate(parts) for parts in zip(*tables)]
+    codes = density.encode(found)[0]
+    expected = density.sampled(codes, pool.sample(rng, len(codes), density.context(codes)))
+    drawn = missing_cells.sample_given(density, {"a": 1.5, "c": 1.5}, rng, 2000)
+    for k in density.places[1]:
+        for values in (found[k], drawn[k]):
+            assert stats.ks_2samp(values, expected[k], method="asymp").pvalue > 1e-4
 
 
 def test_rows_with_gaps_train_a_density_given_columns():

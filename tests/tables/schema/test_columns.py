@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import nfref
 from nfref.runtime.serialization import describe, rebuild
@@ -367,6 +367,27 @@ def test_cells_of_student_t_far_out():
     assert np.sum((counts - expected) ** 2 / expected) < stats.chi2(len(seen)).isf(1e-5)
 
 
+def test_counts_between_bounds_take_no_other_value():
+    """Their probabilities sum to 1, samples have these frequencies, and others are impossible."""
+    rng = np.random.default_rng(0)
+    answers = rng.choice([1, 2, 3, 4, 5], 300, p=[0.1, 0.2, 0.4, 0.2, 0.1])
+    model = nfref.FlowDensity(effort="quick", random_state=0).fit(
+        pd.DataFrame({"answer": answers, "yes": rng.integers(2, size=300)})
+    )
+    assert [(column.low, column.high) for column in model.columns_] == [(1, 5), (0, 1)]
+    cells = pd.DataFrame([(a, y) for a in range(7) for y in range(3)], columns=["answer", "yes"])
+    log_prob = model.score_samples(cells)
+    possible = cells["answer"].between(1, 5) & (cells["yes"] < 2)
+    assert np.array_equal(np.isfinite(log_prob), possible)
+    assert abs(special.logsumexp(log_prob)) < 1e-12
+    drawn = model.sample(20_000).value_counts().to_dict()
+    for (answer, yes), found in zip(
+        cells[possible].to_numpy(), 20_000 * np.exp(log_prob[possible])
+    ):
+        assert abs(drawn.pop((answer, yes)) - found) < 5 * np.sqrt(found)
+    assert not drawn
+
+
 def test_a_table_draws_what_it_says():
     table = LabelProbabilities(np.log(np.array([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])))
     drawn = table.sample(np.random.default_rng(1), np.repeat([0, 1], 10_000))
@@ -391,6 +412,23 @@ def test_a_table_draws_what_it_says():
 )
 def test_what_a_column_is_taken_for(values, kind):
     assert column_of("a", values).kind == kind
+
+
+@pytest.mark.parametrize(
+    "rows, asked, ends",
+    [
+        ({1: 20, 2: 100, 5: 30}, None, (1, 5)),
+        ({1: 20, 2: 100, 5: 30}, "count", (0, np.inf)),
+        ({-1: 50, 1: 50}, None, (-1, 1)),
+        ({0: 990, 1: 10}, None, (0, 1)),
+        ({0: 991, 1: 9}, None, (0, np.inf)),
+        ({0: 200, 1: 100, 2: 15}, None, (0, np.inf)),
+        ({-2: 2, 0: 100, 2: 20}, None, (-np.inf, np.inf)),
+    ],
+)
+def test_counts_have_bounds_if_many_rows_hold_them(rows, asked, ends):
+    column = column_of("a", np.repeat(list(rows), list(rows.values())), asked)
+    assert (column.kind, column.low, column.high) == ("count", *ends)
 
 
 @pytest.mark.parametrize(
