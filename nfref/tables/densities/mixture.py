@@ -7,6 +7,7 @@ Source: Bishop 2006.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -96,35 +97,64 @@ class GaussianMixture(Configuration):
         tolerance : float
             EM stops when the log-likelihood changes by less, in nats per row and column.
         """
-        x, share = check_rows(x, weight)
-        check_rng(rng)
-        if check_count("components", components) > len(x):
-            raise ValueError(f"components: expected at most {len(x)}, one a row; got {components}")
-        if factors is not None and check_count("factors", factors) >= x.shape[1]:
-            raise ValueError(
-                f"factors: expected fewer than the {x.shape[1]} columns, got {factors}"
-            )
-        mean, std = moments(x, share)
-        std = np.where(std > 0, std, 1)
-        z = (x - mean) / std
-        directions, spread = _narrow_directions(np.sqrt(share) * z.T)
-        stretch = _scaling(directions, NARROW / spread)
-        prior_rows = x.shape[1] + 2 if prior_rows is None else prior_rows
-        found = fit_by_em(
-            EMRows.of(z @ stretch, weight, factors, prior_rows),
+        return cls.fit_each(
+            [x],
             components,
-            rng,
+            [rng],
+            weights=[weight],
+            factors=factors,
+            prior_rows=prior_rows,
+            starts=starts,
+            iterations=iterations,
+            tolerance=tolerance,
+        )[0]
+
+    @classmethod
+    def fit_each(
+        cls,
+        tables: Sequence[Array],
+        components: int,
+        rngs: Sequence[Generator],
+        *,
+        weights: Sequence[Array | None],
+        factors: int | None = None,
+        prior_rows: float | None = None,
+        starts: int = STARTS,
+        iterations: int = 200,
+        tolerance: float = 2e-4,
+    ) -> list[Any]:
+        """Fit a mixture to each of several tables of D columns, with arguments as :meth:`fit`."""
+        checked = [check_rows(x, weight) for x, weight in zip(tables, weights)]
+        least, dim = min(len(x) for x, _ in checked), checked[0][0].shape[1]
+        for rng in rngs:
+            check_rng(rng)
+        if check_count("components", components) > least:
+            raise ValueError(f"components: expected at most {least}, one a row; got {components}")
+        if factors is not None and check_count("factors", factors) >= dim:
+            raise ValueError(f"factors: expected fewer than the {dim} columns, got {factors}")
+        units = [_units(x, share) for x, share in checked]
+        found = fit_by_em(
+            EMRows.of(
+                [((x - one.mean) / one.std) @ one.stretch for (x, _), one in zip(checked, units)],
+                weights,
+                factors,
+                dim + 2 if prior_rows is None else prior_rows,
+            ),
+            components,
+            rngs,
             check_count("starts", starts) if components > 1 else 1,
             check_count("iterations", iterations),
-            tolerance * x.shape[1],
+            tolerance * dim,
         )
-        back = std[:, None] * _scaling(directions, spread / NARROW)
-        return cls(
-            found.log_weights[0],
-            mean + found.means[0] @ back.T,
-            triangle(back @ found.choleskys[0]),
-            int(np.sum(found.collapsed[0])),
-        )
+        return [
+            cls(
+                found.log_weights[k],
+                one.mean + found.means[k] @ one.back.T,
+                triangle(one.back @ found.choleskys[k]),
+                int(np.sum(found.collapsed[k])),
+            )
+            for k, one in enumerate(units)
+        ]
 
     @classmethod
     def choose(
@@ -191,6 +221,24 @@ class GaussianMixture(Configuration):
         check_count("collapsed", self.collapsed, 0)
 
 
+class _Units(NamedTuple):
+    """The units in which EM sees a table: z = (x - mean) / std @ stretch, x = mean + z @ back.T."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    stretch: np.ndarray
+    back: np.ndarray
+
+
+def _units(x, share):
+    """Return the _Units of rows (N, D) with shares (N,)."""
+    mean, std = moments(x, share)
+    std = np.where(std > 0, std, 1)
+    directions, spread = _narrow_directions(np.sqrt(share) * ((x - mean) / std).T)
+    back = std[:, None] * _scaling(directions, spread / NARROW)
+    return _Units(mean, std, _scaling(directions, NARROW / spread), back)
+
+
 def _narrow_directions(a):
     """Return directions (D, k) in which rows a^T, (N, D), deviate by less than NARROW, and by what.
 
@@ -221,7 +269,16 @@ class Size:
 
     def fit(self, x: Array, rng: Generator, weight: Array | None = None) -> GaussianMixture:
         """Fit a :class:`GaussianMixture` of that size."""
-        return GaussianMixture.fit(x, self.components, rng, weight=weight, factors=self.factors)
+        return self.fit_each([x], rng, [weight])[0]
+
+    def fit_each(
+        self, tables: Sequence[Array], rng: Generator, weights: Sequence[Array | None]
+    ) -> list[GaussianMixture]:
+        """Fit a :class:`GaussianMixture` of that size to each of several tables."""
+        rngs = [rng] * len(tables)
+        return GaussianMixture.fit_each(
+            tables, self.components, rngs, weights=weights, factors=self.factors
+        )
 
     def __str__(self):
         of = f"mixture of {self.components}"

@@ -1,5 +1,8 @@
 """EM for mixtures of Gaussians, under a prior without units, in several searches at once.
 
+The searches are the starts of one table, or of several, such as the training rows of each fold: a
+step of small tables costs more in calls of NumPy than in arithmetic.
+
 A component's likelihood has no bound where it shrinks onto a few rows, and a mixture of many
 components has few rows for each. So covariances are at their posterior mode. The prior takes its
 scale from the components themselves, because a cluster may be 1e6 times narrower than the table.
@@ -24,10 +27,11 @@ Zhao, Yu and Jiang 2008 (their covariances by eigenvectors).
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 
 # Share of a component's variance in each column that is the column's own, however similar columns
@@ -36,6 +40,7 @@ OWN_PART = 1e-11
 TIED = 1e-3  # smallest deviation along repeated values, in deviations of the column
 FACTOR_PART = 5e-3  # smallest share of a variance that no factor explains
 
+NOTHING = 10 * np.finfo(float).eps  # rows of a component without rows: its weight stays above zero
 STEPS_OF_A_START = 8  # steps after which only the likeliest start continues
 ROWS_OF_A_START = 2000  # rows that starts see; more rows follow after convergence
 AT_ONCE = 2**15  # most numbers of an array that EM works on: they fit in the cache of a core
@@ -60,17 +65,25 @@ class EMState:
         ]
         return EMState(*found)
 
+    @classmethod
+    def joined(cls, parts: Sequence["EMState"]) -> "EMState":
+        """Return the searches of several states, one after the other."""
+        fields = zip(*(vars(part).values() for part in parts))
+        found: list[Any] = [None if one[0] is None else np.concatenate(one) for one in fields]
+        return cls(*found)
+
 
 @dataclass(frozen=True)
 class EMRows:
-    """The rows of EM, and what holds for all of its steps.
+    """The rows of EM, of one table for all searches or of a table each; what holds for all steps.
 
     Attributes
     ----------
-    z : (D, N) array
+    z : (B, D, N) array
         The rows, transposed so that sums over columns add long vectors.
-    weight : (N,) array
-    gaps : (N, D) array
+    weight : (B, N) array
+        0 for the copies of the last row that fill up a table with fewer rows than others.
+    gaps : (B, N, D) array
         The squared gaps between values and their neighbours in the column.
     factors : int or None
         q; None for full covariances.
@@ -85,33 +98,80 @@ class EMRows:
     prior_rows: float
 
     @classmethod
-    def of(cls, z: Array, weight: Array | None, factors: int | None, prior_rows: float) -> "EMRows":
-        """Return the EMRows of an (N, D) array."""
-        weight = np.ones(len(z)) if weight is None else np.asarray(weight, np.float64)
-        return cls(np.ascontiguousarray(z.T), weight, _gaps(z) ** 2, factors, prior_rows)
+    def of(
+        cls,
+        tables: Sequence[Array],
+        weights: Sequence[Array | None],
+        factors: int | None,
+        prior_rows: float,
+    ) -> "EMRows":
+        """Return the EMRows of (N, D) arrays with weights of their rows, (N,)."""
+        rows = max(map(len, tables))
+        places = [np.minimum(np.arange(rows), len(z) - 1) for z in tables]
+        weight = np.zeros((len(tables), rows))
+        for own, z, given in zip(weight, tables, weights):
+            own[: len(z)] = 1.0 if given is None else given
+        return cls(
+            np.stack([np.ascontiguousarray(z[place].T) for z, place in zip(tables, places)]),
+            weight,
+            np.stack([_gaps(z)[place] ** 2 for z, place in zip(tables, places)]),
+            factors,
+            prior_rows,
+        )
+
+    def at(self, searches: Any) -> "EMRows":
+        """Return the rows of some of the searches."""
+        if len(self.z) == 1:
+            return self
+        z, weight, gaps = (one[searches] for one in (self.z, self.weight, self.gaps))
+        return replace(self, z=z, weight=weight, gaps=gaps)
 
     def first(self, number: int) -> "EMRows":
-        """Return the first rows, or all."""
-        if number >= len(self.weight):
+        """Return the first rows of each table, or all."""
+        if number >= self.weight.shape[1]:
             return self
-        return EMRows.of(self.z[:, :number].T, self.weight[:number], self.factors, self.prior_rows)
+        tables = [z[:, :number].T for z in self.z]
+        return EMRows.of(tables, list(self.weight[:, :number]), self.factors, self.prior_rows)
 
-    def improve(
-        self, found: EMState, steps: int, left: int, tolerance: float
-    ) -> tuple[EMState, Array, int]:
-        """Return (found, mean log-likelihoods (S,) before the last step, steps left)."""
-        previous = np.full(len(found.means), -np.inf)
-        for step in range(steps):
-            responsibilities, score = self.expect(found)
-            if np.all(np.abs(score - previous) < tolerance):
-                return found, score, left - step
-            found, previous = self.maximise(responsibilities, found), score
-        return found, previous, left - steps
+    @cached_property
+    def share(self) -> Array:
+        """The weight of each row as a share of its table."""
+        return self.weight / np.sum(self.weight, axis=1, keepdims=True)
+
+    def improve(self, found: EMState, steps: int, tolerance: float) -> tuple[EMState, Array]:
+        """Return (found, mean log-likelihoods (S,) before the last step) after so many steps.
+
+        A search ends sooner if its log-likelihood changes by less than the tolerance.
+        """
+        searches, size = len(found.means), max(1, AT_ONCE // self.z[0].size)
+        parts = [slice(start, start + size) for start in range(0, searches, size)]
+        each = [self.at(part)._improve(found.at(part), steps, tolerance) for part in parts]
+        return EMState.joined([one for one, _ in each]), np.concatenate([one for _, one in each])
+
+    def _improve(self, found, steps, tolerance):
+        """Return as :meth:`improve` does, for as many searches as have a good size together."""
+        rows, places, ended = self, np.arange(len(found.means)), []
+        previous = np.full(len(places), -np.inf)
+        for _ in range(steps):
+            shares, score = rows.expect(found)
+            done = np.abs(score - previous) < tolerance
+            if np.any(done):
+                ended.append((places[done], found.at(done), score[done]))
+                rows, found = rows.at(~done), found.at(~done)
+                places, shares, score = places[~done], shares[~done], score[~done]
+                if not len(places):
+                    break
+            found, previous = rows.maximise(shares, found), score
+        else:
+            ended.append((places, found, previous))
+        order = np.argsort(np.concatenate([one for one, *_ in ended]))
+        whole = EMState.joined([one for _, one, _ in ended])
+        return whole.at(order), np.concatenate([one for *_, one in ended])[order]
 
     def _chunks(self, found_or_mass):
         """Yield slices of the K components whose arrays have a good size."""
         searches, components = found_or_mass.shape[:2]
-        size = max(1, AT_ONCE // (searches * self.z.size))
+        size = max(1, AT_ONCE // (searches * self.z[0].size))
         return [slice(start, start + size) for start in range(0, components, size)]
 
     def expect(self, found: EMState) -> tuple[Array, Array]:
@@ -122,34 +182,34 @@ class EMRows:
         diagonal = np.diagonal(found.choleskys, axis1=-2, axis2=-1)
         joint *= -0.5
         joint += (
-            found.log_weights - np.sum(np.log(diagonal), axis=-1) - 0.5 * len(self.z) * LOG_TWO_PI
+            found.log_weights
+            - np.sum(np.log(diagonal), axis=-1)
+            - 0.5 * self.z.shape[1] * LOG_TWO_PI
         )[..., None]
         largest = np.max(joint, axis=1, keepdims=True)
         shares = np.exp(joint - largest)
         total = np.sum(shares, axis=1, keepdims=True)
         shares /= total
-        return shares, (largest + np.log(total))[:, 0] @ self.weight / np.sum(self.weight)
+        return shares, np.sum((largest + np.log(total))[:, 0] * self.share, axis=-1)
 
     def _squares(self, found, part):
         """Return |L^-1 (z - m)|^2, (S, k, N)."""
-        scaled = found.inverses[:, part] @ (self.z - found.means[:, part, :, None])
+        scaled = found.inverses[:, part] @ (self.z[:, None] - found.means[:, part, :, None])
         scaled *= scaled
         return np.sum(scaled, axis=-2)
 
     def maximise(self, shares: Array, found: EMState | None = None) -> EMState:
         """Return the next EMState for the shares (S, K, N) of components in rows."""
-        shares = shares * self.weight
-        # A component without rows keeps a weight near zero instead of zero.
-        nothing = 10 * np.finfo(float).eps
-        mass = np.sum(shares, axis=-1) + nothing
-        means = shares @ self.z.T / mass[..., None]
+        shares = shares * self.weight[:, None]
+        mass = np.sum(shares, axis=-1) + NOTHING
+        means = shares @ np.swapaxes(self.z, 1, 2) / mass[..., None]
         covariance = np.concatenate(
             [self._covariances(shares[:, part], means[:, part]) for part in self._chunks(mass)],
             axis=1,
         )
         covariance /= mass[..., None, None]
         variance = _diagonal(covariance)
-        least = (shares @ self.gaps + nothing * np.mean(self.gaps, axis=0)) / mass[..., None]
+        least = (shares @ self.gaps + self._least) / mass[..., None]
         collapsed = np.any(variance < least, axis=-1)
         covariance = covariance + _matrix(np.maximum(least - variance, 0))
         own = None if found is None else found.own
@@ -174,9 +234,14 @@ class EMRows:
             shared *= np.minimum(1, np.min(pooled / _diagonal(shared), axis=-1))[:, None, None]
         return EMState(np.log(part), means, choleskys, inverses, shared, own, collapsed)
 
+    @cached_property
+    def _least(self):
+        """The squared gaps of NOTHING rows, (B, 1, D)."""
+        return NOTHING * np.mean(self.gaps, axis=1, keepdims=True)
+
     def _covariances(self, shares, means):
         """Return n_k C_k, (S, k, D, D)."""
-        centred = self.z - means[..., None]
+        centred = self.z[:, None] - means[..., None]
         return (shares[:, :, None] * centred) @ np.swapaxes(centred, -1, -2)
 
 
@@ -218,9 +283,14 @@ def _by_factors(covariance, factors, own):
 
 
 def fit_by_em(
-    rows: EMRows, components: int, rng: Generator, starts: int, iterations: int, tolerance: float
+    rows: EMRows,
+    components: int,
+    rngs: Sequence[Generator],
+    starts: int,
+    iterations: int,
+    tolerance: float,
 ) -> EMState:
-    """Return the likeliest of several starts, improved until it changes little.
+    """Return the likeliest of several starts of each table, improved until it changes little.
 
     A start gives each row to the nearest of K rows, sampled far apart as k-means++ does.
 
@@ -229,7 +299,8 @@ def fit_by_em(
     rows : EMRows
     components : int
         K.
-    rng : numpy.random.Generator
+    rngs : sequence of numpy.random.Generator
+        One for each of the B tables.
     starts : int
     iterations : int
         At most.
@@ -238,18 +309,23 @@ def fit_by_em(
     """
     some = rows.first(max(ROWS_OF_A_START, components))
     # Starts have full covariances: factors take twice as long.
-    full, left = replace(some, factors=None), iterations
-    found = full.maximise(
-        np.stack([_nearest(some.z, _spread_rows(some, components, rng)) for _ in range(starts)])
-    )
+    full, table = replace(some, factors=None), [k for k in range(len(rngs)) for _ in range(starts)]
+    nearest = [
+        _nearest(some.z[k], _spread_rows(some.z[k], some.weight[k], components, rngs[k]))
+        for k in table
+    ]
+    searches = full.at(table)
+    found, left = searches.maximise(np.stack(nearest)), iterations
     if starts > 1:
-        found, score, left = full.improve(found, min(STEPS_OF_A_START, left), left, tolerance)
-        found = found.at([np.argmax(score)])
+        steps = min(STEPS_OF_A_START, left)
+        found, score = searches.improve(found, steps, tolerance)
+        best = np.argmax(score.reshape(-1, starts), axis=1)
+        found, left = found.at(best + starts * np.arange(len(best))), left - steps
     if rows.factors is not None:
         found = some.maximise(some.expect(found)[0], found)
-    found, _, left = some.improve(found, left, left, tolerance)
+    found, _ = some.improve(found, left, tolerance)
     if some is not rows:
-        found, *_ = rows.improve(found, max(left, 1), left, tolerance)
+        found, _ = rows.improve(found, max(left, 1), tolerance)
     return found
 
 
@@ -272,14 +348,14 @@ def _gaps(z):
     return found
 
 
-def _spread_rows(rows, number, rng):
-    """Sample ``number`` rows, with chances that grow as the squared distance to the others."""
-    z, distance = rows.z, np.ones(len(rows.weight))
+def _spread_rows(z, weight, number, rng):
+    """Sample rows of z (D, N), with chances that grow as the squared distance to the others."""
+    distance = np.ones(len(weight))
     centres: list[Any] = []
     while len(centres) < number:
-        edges = np.cumsum(distance * rows.weight)
+        edges = np.cumsum(distance * weight)
         if not edges[-1] > 0:  # only copies are left
-            edges = np.cumsum(rows.weight)
+            edges = np.cumsum(weight)
         place = np.searchsorted(edges, rng.random() * edges[-1], side="right")
         centres.append(z[:, min(place, len(distance) - 1)])
         apart = np.sum((z - centres[-1][:, None]) ** 2, axis=0)

@@ -19,7 +19,7 @@ import numpy as np
 
 from nfref.density import Density, log_probs
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Params, Sequence
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
@@ -224,10 +224,24 @@ class Regressed(Configuration):
         cls, fit: Callable[..., Any], x: Array, context: Array | None, weight: Array | None = None
     ) -> "Regressed":
         """Call ``fit(x, weight)`` with the residuals of :func:`ridge_slopes`."""
-        if context is None or not context.shape[1]:
-            return fit(x, weight)
-        slopes = ridge_slopes(context, x, weight)
-        return cls(fit(x - context @ slopes, weight), slopes)
+        return cls.fit_each(lambda x, w: [fit(x[0], w[0])], [x], [context], [weight])[0]
+
+    @classmethod
+    def fit_each(
+        cls,
+        fit: Callable[..., Any],
+        tables: Sequence[Array],
+        contexts: Sequence[Array | None],
+        weights: Sequence[Array | None],
+    ) -> list[Any]:
+        """Call ``fit(tables, weights)`` with the residuals of several tables, as :meth:`fit`."""
+        if contexts[0] is None or not contexts[0].shape[1]:
+            return fit(tables, weights)
+        slopes = [
+            ridge_slopes(c, x, w) for c, x, w in zip(contexts, tables, weights) if c is not None
+        ]
+        rest = [x - c @ own for x, c, own in zip(tables, contexts, slopes)]
+        return [cls(found, own) for found, own in zip(fit(rest, weights), slopes)]
 
     def log_prob(self, x: Array, context: Array) -> Array:
         """Return the log-density in nats, (N,), of rows (N, D) given their context (N, C)."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import Gaussian, gaussian_log_prob
@@ -56,20 +56,23 @@ class MixtureRegression(Configuration):
     slopes: np.ndarray
 
     @classmethod
-    def fit(
+    def fit_each(
         cls,
         fit: Callable[..., Any],
-        u: Array,
-        context: Array,
+        tables: Sequence[Array],
+        contexts: Sequence[Array],
         known: int,
-        weight: Array | None = None,
-    ) -> "MixtureRegression":
-        """Call ``fit(x, weight)`` with the rows (g, u); g ends the context, ``known`` columns."""
-        features, g = np.split(context, [context.shape[1] - known], axis=1)
-        found = Regressed.fit(fit, np.concatenate([g, u], axis=1), features, weight)
-        if isinstance(found, Regressed):
-            return cls(found.density, found.slopes)
-        return cls(found, np.zeros((0, known + u.shape[1])))
+        weights: Sequence[Array | None],
+    ) -> list["MixtureRegression"]:
+        """Call ``fit(tables, weights)`` with rows (g, u); g ends a context, ``known`` columns."""
+        split = [np.split(one, [one.shape[1] - known], axis=1) for one in contexts]
+        both = [np.concatenate([g, u], axis=1) for (_, g), u in zip(split, tables)]
+        return [
+            cls(one.density, one.slopes)
+            if isinstance(one, Regressed)
+            else cls(one, np.zeros((0, both[0].shape[1])))
+            for one in Regressed.fit_each(fit, both, [features for features, _ in split], weights)
+        ]
 
     def _centred(self, context):
         """Return (f, g - f B_g)."""

@@ -16,7 +16,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator,
 from nfref.tables.densities import mixture
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
-from nfref.tables.densities.pool import Pool, Regressed, log_pool, stacking_weights
+from nfref.tables.densities.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
 from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed, seconds_of_fits
 from nfref.tables.densities.wide import REACH, Wide
@@ -27,6 +27,8 @@ from nfref.tables.fitting.results import CandidateResult
 ROWS_A_COLUMN = 10  # rows a column below which a less shrunk Gaussian is a candidate too
 WIDE_PART = 0.01  # weight of the wide density beside a mixture while its size is chosen
 ONE_FOLD_CHOOSES = 1000  # rows from which on one fold chooses the size of a mixture
+# A size whose first folds score so many standard errors below another size is not fitted further.
+FIRST_FOLDS, HOPELESS = 2, 2.0
 MIXTURE_ROWS = 20_000  # most rows for a mixture: more teach it nothing, and EM passes over all
 
 
@@ -109,35 +111,25 @@ def simple_candidates(
     if plan.flow != "gaussian":
         wide = found["wide"]
         dim = rows.u.shape[1]
-        yield _best_mixture("mixture", _mixture, rows, dim, folds, rng, wide, plan)
+        yield _best_mixture("mixture", _mixtures, rows, dim, folds, rng, wide, plan)
         if rows.known:
             dim += rows.known
             yield _best_mixture(
-                "mixture regression", _mixture_regression, rows, dim, folds, rng, wide, plan
+                "mixture regression", _mixture_regressions, rows, dim, folds, rng, wide, plan
             )
 
 
 def _fit_candidate(name, fit, rows, folds):
     """Fit one candidate to each fold, then to all rows."""
     start = time.perf_counter()
-    member, scores = _out_of_fold(fit, rows, folds)
-    member = _refit(member, fit, rows, folds)
-    return Candidate(name, (member,), scores, time.perf_counter() - start)
-
-
-def _out_of_fold(fit, rows, folds):
-    """Return the density fitted without the last fold, and the scores of all held-out rows."""
-    scores, member = np.full(len(rows), np.nan), None
+    scores = np.full(len(rows), np.nan)
     for fold in folds:
         member = fit(fold.training)
         if member is not None:
             scores[fold.places] = held_out_scores(member, fold.held_out)
-    return member, scores
-
-
-def _refit(member, fit, rows, folds):
-    """Fit to all rows if the folds hold out all of them in turn."""
-    return fit(rows) if len(folds) > 1 else member
+    if len(folds) > 1:  # all rows were held out in turn
+        member = fit(rows)
+    return Candidate(name, (member,), scores, time.perf_counter() - start)
 
 
 def _regressed(fit) -> Fit:
@@ -166,50 +158,72 @@ def _fit_vine(rows):
     return _regressed(lambda x, w: Vine.fit(x))(rows.repeated())
 
 
-def _mixture(rng, size):
-    return _regressed(lambda x, w: size.fit(x, rng, w))
+def _mixtures(rng, size, sets):
+    """Fit a mixture of a size to each of several sets of rows."""
+    return Regressed.fit_each(
+        lambda x, w: size.fit_each(x, rng, w),
+        [rows.u for rows in sets],
+        [rows.context for rows in sets],
+        [rows.weight for rows in sets],
+    )
 
 
-def _mixture_regression(rng, size):
-    def fit(rows):
-        return MixtureRegression.fit(
-            lambda x, w: size.fit(x, rng, w), rows.u, rows.context, rows.known, rows.weight
-        )
-
-    return fit
+def _mixture_regressions(rng, size, sets):
+    return MixtureRegression.fit_each(
+        lambda x, w: size.fit_each(x, rng, w),
+        [rows.u for rows in sets],
+        [rows.context for rows in sets],
+        sets[0].known,
+        [rows.weight for rows in sets],
+    )
 
 
 def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
     """Return the mixture of ``dim`` columns of the size with the best held-out scores.
 
     The size is chosen beside the wide density, as in a pool: a row far out says nothing of a size.
-    Many rows choose it in the first fold alone. The time budget may end the choice.
+    Many rows choose it in the first fold alone. A size that lags far behind in the first folds is
+    not fitted to the others. The time budget may end the choice.
     """
     start = time.perf_counter()
     folds = [fold._replace(training=fold.training.at(slice(MIXTURE_ROWS))) for fold in folds]
     choosing = folds[:1] if len(rows) >= ONE_FOLD_CHOOSES else folds
-    tried: list[mixture.Size] = []
+    with_wide = np.array([1 - WIDE_PART, WIDE_PART])
+    tried: list[Array] = []
+
+    def add(size, members, scores, more):
+        """Fit and score the mixtures of more folds."""
+        fitted = fit_of_size(rng, size, [fold.training for fold in more])
+        for member, fold in zip(fitted, more):
+            scores[fold.places] = held_out_scores(member, fold.held_out)
+        members += fitted
 
     def fitted(size):
         if tried and plan.is_over("simple"):
             return None, -np.inf
-        tried.append(size)
-        member, scores = _out_of_fold(fit_of_size(rng, size), rows, choosing)
-        there = ~np.isnan(scores)
-        beside = log_pool(
-            np.stack([scores, wide], axis=1)[there], np.array([1 - WIDE_PART, WIDE_PART])
-        )
-        return (size, member, scores), np.average(
-            beside, weights=None if rows.weight is None else rows.weight[there]
-        )
+        members: list[Any] = []
+        scores = np.full(len(rows), np.nan)
+        for more in (choosing[:FIRST_FOLDS], choosing[FIRST_FOLDS:]):
+            add(size, members, scores, more)
+            there = ~np.isnan(scores)
+            beside = log_pool(np.stack([scores, wide], axis=1)[there], with_wide)
+            weight = None if rows.weight is None else rows.weight[there]
+            if len(members) == len(choosing):
+                break
+            behind = [mean_and_error(one[there] - beside, weight) for one in tried]
+            if any(gain > HOPELESS * error for gain, error in behind):
+                return None, -np.inf
+        tried.append(np.full(len(rows), np.nan))
+        tried[-1][there] = beside
+        return (size, members, scores), np.average(beside, weights=weight)
 
-    size, member, scores = mixture.choose(
+    size, members, scores = mixture.choose(
         mixture.sizes(min(len(fold.training) for fold in folds), dim), fitted
     )
     with blas.one_thread():
         if len(choosing) < len(folds):
-            member, scores = _out_of_fold(fit_of_size(rng, size), rows, folds)
-        member = _refit(member, fit_of_size(rng, size), rows, folds)
+            add(size, members, scores, folds[len(choosing) :])
+        member = fit_of_size(rng, size, [rows])[0] if len(folds) > 1 else members[0]
     return Candidate(
         str(size).replace("mixture", kind), (member,), scores, time.perf_counter() - start
     )

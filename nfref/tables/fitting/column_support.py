@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Array, Callable, Iterator
+from nfref.runtime.annotations import Array, Callable, Iterator, Sequence
 from nfref.tables.densities.pool import mean_and_error
-from nfref.tables.fitting.cross_fit import CrossFit, some_rows
+from nfref.tables.fitting.cross_fit import CrossFit, SomeRows, some_rows
 from nfref.tables.schema.columns import Continuous
 
 LEAST_ROWS = 50  # fewest values that can choose
@@ -73,59 +73,80 @@ class Chosen:
         return f"{self.column.name!r} {kind} ({why})"
 
 
-def bounded_support(
-    column: Continuous,
-    values: Array,
-    weight: Array,
+def bounded_supports(
+    columns: Sequence[Continuous],
+    table: Sequence[Array],
+    weights: Sequence[Array],
     seed: int,
-    ends: tuple[float, float] | None = None,
-) -> Chosen | None:
-    """Return the best bounded support of a column as a Chosen; None if it has no natural ends.
+    ends: Sequence[tuple[float, float] | None],
+) -> list[Chosen | None]:
+    """Return the best bounded support of each column as a Chosen; None without natural ends.
 
     Parameters
     ----------
-    column : Continuous
-        A real column, in robust units.
-    values, weight : (N,) array
+    columns : sequence of Continuous
+        Real columns, in robust units.
+    table, weights : sequence of (N,) arrays
+        Their values, as many as each has.
     seed : int
-    ends : (float, float), optional
-        The least and largest value, if these are some of the values.
+    ends : sequence of (float, float) or None
+        The least and largest value of a column, if these are some of its values.
     """
-    rest = column.code(values) == 0
-    values, weight = values[rest], weight[rest]
-    if len(values) < LEAST_ROWS or not any(natural_ends(column, values, ends)):
-        return None
-    spread, counts = some_rows((column,), [values], weight, seed)
-    real = CrossFit.of([column], spread, counts)
-    best: CrossFit | None = None
-    for low, high in natural_ends(column, values, ends):
-        other = replace(column, low=low, high=high).in_units_of(values, weight)
-        if not (np.isfinite(other.middle) and 0 < other.scale < np.inf):
-            continue
-        fitted = CrossFit.of([other], spread, counts)
-        if best is not None:
+    found = [_Ends.of(*each, seed) for each in zip(columns, table, weights, ends)]
+    tasks = [([column], one.rows) for one in found for column in one.columns]
+    fits = iter(CrossFit.of_each(tasks) if tasks else [])
+    return [one.chosen([next(fits) for _ in one.columns]) for one in found]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """A column as it is, then with each of its natural ends; no column without such ends."""
+
+    columns: list[Continuous]
+    rows: SomeRows
+    whole: tuple[Array, Array]  # values and weights of all rows
+
+    @classmethod
+    def of(cls, column, values, weight, ends, seed):
+        rest = column.code(values) == 0
+        values, weight = values[rest], weight[rest]
+        found = [column]
+        if len(values) >= LEAST_ROWS:
+            for low, high in natural_ends(column, values, ends):
+                other = replace(column, low=low, high=high).in_units_of(values, weight)
+                if np.isfinite(other.middle) and 0 < other.scale < np.inf:
+                    found.append(other)
+        if len(found) == 1:
+            return cls([], ([], weight), (values, weight))
+        return cls(found, some_rows((column,), [values], weight, seed), (values, weight))
+
+    def chosen(self, fits):
+        """Return the best of the bounded columns as a Chosen."""
+        if not fits:
+            return None
+        (spread,), counts = self.rows
+        real, best, *others = fits
+        for fitted in others:
             gain, error = mean_and_error(fitted.scores - best.scores, counts)
-            expected = best.mass_outside(low, high) * np.sum(weight)
-            if gain <= error * (-ERRORS if expected >= EXPECTED else SURE):
-                continue
-        best = fitted
-    if best is None:
-        return None
-    gain, error = mean_and_error(best.scores - real.scores, counts)
-    (own,) = best.columns
-    impossible = real.mass_outside(own.low, own.high)
-    tie = ERRORS * error * (impossible >= IMPOSSIBLE)
-    evident = tie > 0 or gain > SURE * error
-    if not np.isfinite(own.low):
-        return Chosen(own, gain, tie, impossible, evident)
+            (own,) = fitted.columns
+            expected = best.mass_outside(own.low, own.high) * np.sum(self.whole[1])
+            if gain > error * (-ERRORS if expected >= EXPECTED else SURE):
+                best = fitted
+        gain, error = mean_and_error(best.scores - real.scores, counts)
+        (own,) = best.columns
+        impossible = real.mass_outside(own.low, own.high)
+        tie = ERRORS * error * (impossible >= IMPOSSIBLE)
+        evident = tie > 0 or gain > SURE * error
+        if not np.isfinite(own.low):
+            return Chosen(own, gain, tie, impossible, evident)
 
-    def soft_end():
-        width = float(np.quantile(np.sort(spread), SOFT_SHARE)) - own.low
-        soft = replace(column, low=own.low, soft=width).in_units_of(values, weight)
-        scores = CrossFit.of([soft], spread, counts).scores
-        return soft, mean_and_error(scores - real.scores, counts)[0]
+        def soft_end():
+            width = float(np.quantile(np.sort(spread), SOFT_SHARE)) - own.low
+            soft = replace(self.columns[0], low=own.low, soft=width).in_units_of(*self.whole)
+            scores = CrossFit.of([soft], self.rows).scores
+            return soft, mean_and_error(scores - real.scores, counts)[0]
 
-    return Chosen(own, gain, tie, impossible, evident, soft_end)
+        return Chosen(own, gain, tie, impossible, evident, soft_end)
 
 
 def natural_ends(

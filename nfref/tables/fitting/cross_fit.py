@@ -18,10 +18,12 @@ COMPONENTS = (1, 2, 4, 8)  # of the mixtures of a column
 STARTS, ITERATIONS = 2, 60  # of EM: the mixtures need not be the best
 WIDE_PART = 0.01  # weight of the wide density beside a mixture: a row far out decides nothing
 
+SomeRows = tuple[Sequence[Array], Array]  # values of each column, counts of the rows
+
 
 def some_rows(
     columns: Sequence[Continuous], table: Sequence[Array], weight: Array, seed: int
-) -> tuple[list[Array], Array]:
+) -> SomeRows:
     """Return (dequantised values of each column, counts) of rows that their content decides."""
     values = np.stack([np.asarray(own, np.float64) for own in table], axis=1)
     places, group = grouped_rows(values, seed)
@@ -50,39 +52,36 @@ class CrossFit:
 
     @classmethod
     def of(
-        cls,
-        columns: list[Continuous],
-        table: Sequence[Array],
-        counts: Array,
-        components: Sequence[int] = COMPONENTS,
+        cls, columns: Sequence[Continuous], rows: SomeRows, components: Sequence[int] = COMPONENTS
     ) -> "CrossFit":
         """Fit mixtures to the columns' values, and keep the best number of components."""
-        encoded = [column.encode(values) for column, values in zip(columns, table)]
-        u = np.stack([u for u, _ in encoded], axis=1)
-        log_slope = sum(slope for _, slope in encoded)
-        half, wide = np.arange(len(u)) % 2, Wide(u.shape[1]).log_prob(u)
-        best: Any = None
-        weights = np.array([1 - WIDE_PART, WIDE_PART])
+        return cls.of_each([(columns, rows)], components)[0]
+
+    @classmethod
+    def of_each(
+        cls,
+        tables: Sequence[tuple[Sequence[Continuous], SomeRows]],
+        components: Sequence[int] = COMPONENTS,
+    ) -> list["CrossFit"]:
+        """Fit mixtures to several tables of the same number of columns, as :meth:`of`."""
+        found = [_Fits(columns, rows) for columns, rows in tables]
         with blas.one_thread():
             for number in components:
-                scores = np.empty(len(u))
-                for part in (0, 1):
-                    own = half != part
-                    found = mixture.GaussianMixture.fit(
-                        u[own],
-                        number,
-                        np.random.default_rng(0),
-                        weight=counts[own],
-                        starts=STARTS,
-                        iterations=ITERATIONS,
-                    )
-                    scores[~own] = found.log_prob(u[~own])
-                scores = log_pool(np.stack([scores, wide], axis=1), weights)
-                mean = np.average(scores, weights=counts)
-                if best is not None and mean <= best[0]:
+                more = [one for one in found if not one.ended]
+                tasks = [(one, half) for one in more for half in one.halves]
+                fitted = mixture.GaussianMixture.fit_each(
+                    [one.u[half] for one, half in tasks],
+                    number,
+                    [np.random.default_rng(0) for _ in tasks],
+                    weights=[one.counts[half] for one, half in tasks],
+                    starts=STARTS,
+                    iterations=ITERATIONS,
+                )
+                for one, pair in zip(more, zip(fitted[::2], fitted[1::2])):
+                    one.add(pair)
+                if all(one.ended for one in found):
                     break
-                best = mean, scores, found
-        return cls(columns, best[1] + log_slope, best[2])
+        return [cls(list(one.columns), one.scores + one.log_slope, one.mixture) for one in found]
 
     def sample(self, n: int) -> Array:
         """Return values of the columns beside their atoms, (n, D)."""
@@ -102,3 +101,30 @@ class CrossFit:
                 shares = ndtr(side * (u - middle) / spread)
                 total += float(np.exp(self.mixture.log_weights) @ shares)
         return total
+
+
+class _Fits:
+    """The fits to a table so far: the best scores and one mixture of them, and whether they end."""
+
+    def __init__(self, columns, rows):
+        table, self.counts = rows
+        encoded = [column.encode(values) for column, values in zip(columns, table)]
+        self.columns, self.u = columns, np.stack([u for u, _ in encoded], axis=1)
+        self.log_slope = sum(slope for _, slope in encoded)
+        self.halves = [slice(part, None, 2) for part in (0, 1)]
+        self.wide = Wide(self.u.shape[1]).log_prob(self.u)
+        self.best, self.ended = -np.inf, False
+        self.scores: Any = None
+        self.mixture: Any = None
+
+    def add(self, pair):
+        """Score each half by the mixture of the other; one that is no better ends the fits."""
+        scores = np.empty(len(self.u))
+        for own, half in zip(pair, reversed(self.halves)):
+            scores[half] = own.log_prob(self.u[half])
+        both = np.stack([scores, self.wide], axis=1)
+        scores = log_pool(both, np.array([1 - WIDE_PART, WIDE_PART]))
+        mean = np.average(scores, weights=self.counts)
+        self.ended = self.scores is not None and not mean > self.best
+        if not self.ended:
+            self.best, self.scores, self.mixture = mean, scores, pair[0]

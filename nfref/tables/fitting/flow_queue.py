@@ -208,7 +208,7 @@ class FlowQueue:
         last = self.trained[-1]
         if not last.done and self.state is not None:
             last.done.append(interrupted_flow(self.state))
-        last.score(self.folds)
+        last.score(self.folds, self.rows)
         return last if last.done else None
 
     # Time -----------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ class _FlowSearch:
 
     def _mean(self, trained):
         """Return the held-out mean of a kind, -inf without scores."""
-        return trained.candidate().result(self.rows.weight).mean if trained.flows else -math.inf
+        return trained.mean(self.rows.weight) if trained.flows else -math.inf
 
     def _promises(self, trained, found):
         """Return whether the other folds of a kind pay, after its first ones."""
@@ -205,7 +205,7 @@ class _FlowSearch:
         ends = [2, folds] if found and self.plan.members is None and folds > 2 else [folds]
         for end in ends:
             self.queue.train(end, lambda k: self._following(trained, k))
-            trained.score(self.folds)
+            trained.score(self.folds, self.rows)
             if self.queue.interrupted or len(trained.done) < end:
                 break
             if end < folds and not self._promises(trained, found):
@@ -213,7 +213,7 @@ class _FlowSearch:
                 self.dropped.append(trained.candidate().result(self.rows.weight, 0.0))
                 return False
         if trained.done:
-            trained.find_gains(self.folds, self.rows)
+            trained.find_gains(self.folds)
             self._say(trained)
         return bool(trained.done)
 

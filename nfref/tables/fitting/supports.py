@@ -32,7 +32,6 @@ Last, sums of the columns above 0 may have a limit (:mod:`nfref.tables.fitting.s
 """
 
 from dataclasses import replace
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +43,7 @@ from nfref.tables.fitting.column_support import (
     ERRORS,
     LEAST_ROWS,
     Chosen,
-    bounded_support,
+    bounded_supports,
     softened,
 )
 from nfref.tables.fitting.cross_fit import CrossFit, some_rows
@@ -116,17 +115,28 @@ def choose_supports(
     places, group = grouped_rows(numbers, seed)
     weight = np.bincount(group, as_counts(weight), len(places)).astype(np.float64)
     values = list(numbers[places].T)
-    real: list[Continuous] = []
-    found: list[Chosen | None] = []
-    for column, cells in zip([columns[k] for k in own], values):
-        there, name = ~is_missing(cells), column.name
-        real.append(column.in_units_of(cells[there], weight[there]))
-        if column.kind == "real" and asked.get(name) is None and name not in given:
-            found.append(
-                bounded_support(real[-1], cells[there], weight[there], seed, ends.get(name))
-            )
-        else:
-            found.append(None)
+    there = [~is_missing(cells) for cells in values]
+    real = [
+        columns[k].in_units_of(cells[known], weight[known])
+        for k, cells, known in zip(own, values, there)
+    ]
+    free = [
+        k
+        for k, column in enumerate(real)
+        if column.kind == "real" and asked.get(column.name) is None and column.name not in given
+    ]
+    found: list[Chosen | None] = [None] * len(real)
+    for k, one in zip(
+        free,
+        bounded_supports(
+            [real[k] for k in free],
+            [values[k][there[k]] for k in free],
+            [weight[there[k]] for k in free],
+            seed,
+            [ends.get(real[k].name) for k in free],
+        ),
+    ):
+        found[k] = one
     positive = [k for k, one in enumerate(found) if one is not None and one.column.low > -np.inf]
     positive += [
         k for k, one in enumerate(real) if one.low == 0 and one.period is None and not given
@@ -173,10 +183,10 @@ def _together(real, found, values, weight, whole, seed):
             for one in found
         ]
     some = some_rows(real, [one[whole] for one in values], weight[whole], seed)
-    fit = best = CrossFit.of(real, *some, ALL_COMPONENTS)
-    taken = np.zeros(len(real), bool)
-    if any(found):
-        taken, best = _best(_proposals(real, found, values, weight), real, found, fit, some)
+    proposals = _proposals(real, found, values, weight) if any(found) else [[False] * len(real)]
+    fits = _fitted(proposals, real, found, some)
+    taken, best = _best(fits, real, found, some)
+    fit = fits[(False,) * len(real)]
     chosen = [one for one, takes in zip(found, taken) if takes]
     return chosen + _softened_together(found, taken, fit, best, some), best
 
@@ -191,24 +201,24 @@ def _softened_together(found, taken, fit, best, some):
     if not chosen:
         return []
     columns = [one.column if one else now for now, one in zip(best.columns, soft)]
-    scores = CrossFit.of(columns, *some, ALL_COMPONENTS).scores
+    scores = CrossFit.of(columns, some, ALL_COMPONENTS).scores
     gain, error = mean_and_error(scores - best.scores, some[1])
     return chosen if gain > -ERRORS * error - START_NOISE else []
 
 
-def _best(proposals, real, found, fit, some):
-    """Return the proposal with the best scores and its fit; ``fit`` is that of real columns."""
+def _fitted(proposals, real, found, some):
+    """Return the fit of each proposal: which columns are bounded, a tuple -> CrossFit."""
+    keys = [tuple(map(bool, taken)) for taken in proposals]
+    tables = [(_taken(real, found, key), some) for key in keys]
+    return dict(zip(keys, CrossFit.of_each(tables, ALL_COMPONENTS)))
 
-    @cache
-    def fitted(taken):
-        """Return the fit of columns that are bounded where ``taken``, a tuple."""
-        if not any(taken):
-            return fit
-        return CrossFit.of(_taken(real, found, taken), *some, ALL_COMPONENTS)
 
+def _best(fits, real, found, some):
+    """Return the proposal with the best scores, and its fit."""
     best: Any = None
-    for taken in map(tuple, proposals):
-        gain, error = mean_and_error(fitted(taken).scores - fit.scores, some[1])
+    fit = fits[(False,) * len(real)]
+    for taken, own in fits.items():
+        gain, error = mean_and_error(own.scores - fit.scores, some[1])
         tie = any(one.tie > 0 for one, takes in zip(found, taken) if takes)
         value = gain + ERRORS * error * tie
         if best is None or value > best[0]:
@@ -216,9 +226,11 @@ def _best(proposals, real, found, fit, some):
     taken = best[1]
     evident = tuple(takes and one.evident for one, takes in zip(found, taken))
     if evident != taken:
-        gain, error = mean_and_error(fitted(taken).scores - fitted(evident).scores, some[1])
+        if evident not in fits:
+            fits.update(_fitted([evident], real, found, some))
+        gain, error = mean_and_error(fits[taken].scores - fits[evident].scores, some[1])
         taken = taken if gain > ERRORS * error else evident
-    return taken, fitted(taken)
+    return taken, fits[taken]
 
 
 def _shared(correlations):

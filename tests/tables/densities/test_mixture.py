@@ -277,3 +277,17 @@ def test_sizes_are_what_rows_can_carry():
     assert sizes(2, 2) == [[Size(1)]] and sizes(1, 1) == [[Size(1)]]
     assert all(any(sizes(rows, dim)) for rows in range(1, 9) for dim in (1, 2, 3, 5, 9, 40))
     assert str(Size(3)) == "mixture of 3" and str(Size(2, 4)) == "mixture of 2, factors 4"
+
+
+@pytest.mark.parametrize("factors", [None, 1])
+def test_tables_that_are_fitted_together_are_fitted_as_if_alone(factors):
+    """Tables with fewer rows are filled up with copies of weight zero, and each ends by itself."""
+    rng = np.random.default_rng(7)
+    tables = [rng.standard_normal((n, 3)) ** 3 for n in (90, 60, 91)]
+    weights = [None, rng.uniform(0.5, 2.0, 60), None]
+    together = GaussianMixture.fit_each(
+        tables, 3, [np.random.default_rng(k) for k in range(3)], weights=weights, factors=factors
+    )
+    for k, (x, weight, found) in enumerate(zip(tables, weights, together)):
+        alone = GaussianMixture.fit(x, 3, np.random.default_rng(k), weight=weight, factors=factors)
+        np.testing.assert_allclose(found.log_prob(x), alone.log_prob(x), rtol=1e-9)
