@@ -71,8 +71,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         "real", "positive", "LOW:HIGH" (one end may be missing), "period P", "count" or
         "category". Columns of arrays are called "x1", "x2", ... By default, text, truth values
         and categories of a DataFrame, and truth values of an array, are categories if labels
-        repeat. Columns of up to 100 distinct whole numbers, each ten times on average, are counts;
-        all other numbers are real, or positive, or in 0:1 or 0:100, if all their values are and
+        repeat. Columns of up to 100 distinct whole numbers, each ten times on average, are counts,
+        with bounds if many rows hold the least and the largest value, unless you ask for "count".
+        All other numbers are real, or positive, or in 0:1 or 0:100, if all their values are and
         held-out scores say so (:mod:`nfref.tables.fitting.supports`): the density is 0 beyond,
         unless you ask for "real". Dates, durations and all else are refused; the message shows
         the line that converts them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that
