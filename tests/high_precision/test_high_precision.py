@@ -112,6 +112,7 @@ def test_every_flow_of_the_package_has_a_scalar_map():
         Adaptive,
         AdaptiveMembers,
         nfref.Composition,
+        nfref.flows.composition.Wrapped,
         nfref.flows.coupling.SplitFlow,
         FreeFormFlow,
         nfref.flows.images.layers.ImageFlow,
