@@ -16,6 +16,7 @@ from nfref.oracle.instruments.probes import Box, Domain
 from nfref.oracle.instruments.quadrature import line_integral, mass_beyond, plane_integral
 from nfref.oracle.report import INCONCLUSIVE, PASS, Row, failed, inconclusive, passed, show
 from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.batching import in_blocks
 
 # Widest tolerance, in nats, with which an offset counts as judged.
 WIDEST = 1.0
@@ -329,10 +330,7 @@ def _by_bridge(whole):
 def _between(whole, proposal, x):
     """Return the Bridge between a proposal and samples x."""
     y = proposal.sample(whole.rng, len(x))
-    parts = np.array_split(np.arange(len(x)), -(-len(x) // DRAWS))
-    p_at_x, q_at_x, p_at_y, q_at_y = (
-        np.concatenate([function(rows[part]) for part in parts])
-        for rows in (x, y)
-        for function in (whole.log_density, proposal.log_prob)
+    p_at_x, p_at_y = (
+        checked(in_blocks(whole.log_density, rows, block=DRAWS), rows) for rows in (x, y)
     )
-    return bridge(checked(p_at_x, x), q_at_x, checked(p_at_y, y), q_at_y)
+    return bridge(p_at_x, proposal.log_prob(x), p_at_y, proposal.log_prob(y))

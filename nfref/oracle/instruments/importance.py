@@ -19,6 +19,7 @@ import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import Undecided
 from nfref.runtime.annotations import Array, Generator
+from nfref.runtime.batching import in_blocks
 
 # The level of every statistical test: a correct subject is not rejected by chance. Two-sided.
 LEVEL, SIGMAS = 1e-9, 6.1
@@ -29,7 +30,6 @@ AROUND, BUMPS = 64, 200  # components of a wide proposal; of one that overlaps w
 OVERLAP = 100.0
 # Least standard deviation of samples in any direction, if that along each column is 1.
 LEAST_SPREAD = 1e-10
-BLOCK = 4096  # rows whose distances to all centers are held at a time
 NEIGHBOURS = (8, 40)  # which of them, from the closest on, give bumps their widths
 
 
@@ -61,13 +61,13 @@ class Proposal:
 
     def log_prob(self, x: Array) -> Array:
         """Return the log-density (N,) at rows x (N, D)."""
+        return in_blocks(self._log_prob, x)  # distances to all centers take much memory
+
+    def _log_prob(self, x):
         from scipy.spatial.distance import cdist
         from scipy.special import gammaln
 
         dim, nu = self.centers.shape[1], self.freedom
-        if len(x) > BLOCK:
-            parts = np.array_split(x, -(-len(x) // BLOCK))
-            return np.concatenate([self.log_prob(part) for part in parts])
         inverse = np.linalg.inv(self.root)
         middle = np.median(self.centers, axis=0)  # far from it digits are lost
         a, b = (x - middle) @ inverse.T, (self.centers - middle) @ inverse.T

@@ -117,13 +117,13 @@ class ConditionalSampler:
         )
 
     def has_equal_weights(self, cells: KnownCells) -> Array:
-        """Return the rows, (N,) of bool, whose samples by :meth:`blocks` have equal weights.
+        """Return the rows, (N,) of bool, whose samples by :meth:`blocks` have equal weights."""
+        return self.exact | self._from_pool(cells.known)
 
-        Where no column of the pool is known, the pool itself is sampled.
-        """
-        if self.density.limit is not None:
-            return np.zeros(len(cells.known), bool)
-        return self.exact | ~np.any(cells.known[:, self.density.places[1]], axis=1)
+    def _from_pool(self, known):
+        """Return the rows, (N,), that the pool itself can give: no column of it is known."""
+        nothing = ~np.any(known[:, self.density.places[1]], axis=1)
+        return nothing & (self.density.limit is None)
 
     def encode(self, table: Sequence[Array]) -> KnownCells:
         """Return the known cells of a table as numbers."""
@@ -206,7 +206,7 @@ class ConditionalSampler:
         size = max(1, ROWS_AT_ONCE // draws)
         for places, pattern in patterns_of(cells.known):
             seen, observed = pattern[coded], np.flatnonzero(pattern[pooled])
-            unknown = noise is None and not len(observed) and self.density.limit is None
+            from_pool = noise is None and self._from_pool(pattern[None])[0]
             for start in range(0, len(places), size):
                 block = places[start : start + size]
                 if noise is not None:
@@ -215,7 +215,7 @@ class ConditionalSampler:
                     own = Noise.sample(check_rng(rng), len(block), draws, cells.u.shape[1])
                 codes = np.repeat(cells.codes[block], draws, axis=0)
                 u = np.repeat(cells.u[block], draws, axis=0)
-                yield self._fill(block, codes, u, seen, observed, own, rng if unknown else None)
+                yield self._fill(block, codes, u, seen, observed, own, rng if from_pool else None)
 
     def _fill(self, places, codes, u, seen, observed, noise, rng):
         """Fill a block; ``seen`` (J,) marks known discrete columns, ``observed`` known u.
