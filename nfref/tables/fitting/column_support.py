@@ -5,7 +5,7 @@ Natural ends are never the smallest or largest of a column's own values:
     above 0         if all values are; a rounded column that holds 0 begins half a step below it
     below 0         likewise
     0:1, 0:100      if all values are inside, and some come near the upper end
-    a round number  if values crowd just inside of it, such as grades from 1 on, ages from 18 on
+    a round number  if values crowd just inside of it, such as 10 of grades, or 180 of angles
 
 The values beside the atoms are dequantised and divided into two halves. In each half a mixture of a
 few normals is scored that is fitted to the other, in the robust units of each support and in nats
@@ -218,7 +218,8 @@ def _round_number(column, values, side):
         return np.nan
     crowd = np.partition(side * values, -CROWD)[-CROWD:]
     outermost, farthest = np.max(crowd), np.min(crowd)
-    last = np.ceil(np.log10(GRID * column.scale))
+    # On a grid of whole numbers each of them would be round.
+    last = np.ceil(np.log10(max(GRID * column.scale, (column.step or 0.0) / GAP)))
     for digit in np.arange(np.ceil(np.log10(abs(outermost) or 1.0)), last - 1, -1):
         with np.errstate(over="ignore", invalid="ignore"):
             at = np.ceil(outermost / 10**digit) * 10**digit

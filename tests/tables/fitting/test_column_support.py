@@ -30,6 +30,7 @@ def test_natural_ends_are_never_those_of_the_data():
         (lambda rng: rng.uniform(20, 50, N), [(20, np.inf), (0, 50), (20, 50)]),
         (lambda rng: rng.uniform(-1, 3, N), [(-1, np.inf), (-np.inf, 3), (-1, 3)]),
         (lambda rng: rng.uniform(0, 10, N).round(1), [(-0.05, 10.05)]),
+        (lambda rng: rng.integers(1990, 2020, N) + 0.0, []),  # years go on
         (lambda rng: rng.normal(20, 4, N), []),
         (lambda rng: rng.lognormal(0, 1, N) - 0.5, []),
         (lambda rng: rng.uniform(np.pi, 2 * np.pi, N), []),
