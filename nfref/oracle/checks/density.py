@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks import context, hidden_state, knots, normalisation, sample_distribution
+from nfref.oracle.checks import context, hidden_state, normalisation, sample_distribution
 from nfref.oracle.checks.base_check import Check, check_callables
 from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
+from nfref.oracle.instruments.kinks import kinks_of
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Domain, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, Row, inconclusive, not_applicable
@@ -116,7 +117,7 @@ class _Check(Check):
         yield from self.by_itself(measured)
         kinks = []
         if self.gradient is not None:
-            kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
+            kinks = kinks_of(subject, self.domain, probes, self.rng)
         yield from self.of_its_values(measured, self.gradient, kinks)
         yield from self.as_it_is_used(measured)
         yield self.timed(hidden_state.many_calls, "history", measured, self.rng)

@@ -13,7 +13,6 @@ _EACH_DIRECTION = {
     "answers_stay": "arrays once returned are not overwritten by a later call",
     "empty_batch": "a batch of no rows gives arrays of no rows",
     "gradient": "the library's own derivative of log_det by rows is that of log_det, on knots too",
-    "knots": "exactly on a knot log_det is that of one of its sides",
     "batch_sizes": "batches of any size, at any place in them, give a row the same answer",
     "memory_layout": "strided, Fortran-ordered and read-only input gets the same answers",
     "threads": "two threads at once get the answers of one",
