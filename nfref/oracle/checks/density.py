@@ -31,7 +31,6 @@ def check_density(
     dtype: DTypeLike = np.float64,
     domain: Any = None,
     support: Callable[..., Any] | None = None,
-    parameters: Any = None,
     seconds: float = 20.0,
     skip: Sequence[str] = (),
     stop_early: bool = False,
@@ -61,8 +60,6 @@ def check_density(
     support : callable, optional
         x (N, D) -> (N,) bool: the rows of the domain where the density is not zero; with a
         context it may take both. The integral calls log_prob there alone.
-    parameters : nested arrays, or a function that returns them, optional
-        Parameters that must be the same after all calls.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -84,7 +81,7 @@ def check_density(
     check_callable("log_prob", log_prob)
     check_callables(sample=sample, gradient=gradient, support=support)
     check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
-    return check.report(subject, check.rows(), parameters, stop_early)
+    return check.report(subject, check.rows(), stop_early)
 
 
 class _Check(Check):

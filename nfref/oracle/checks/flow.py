@@ -43,7 +43,6 @@ def check_flow(
     support: Callable[..., Any] | None = None,
     gradient: Any = (None, None),
     make: Callable[..., Any] | None = None,
-    parameters: Any = None,
     stochastic: bool = False,
     seconds: float = 20.0,
     accuracy: float = 0.0,
@@ -85,8 +84,6 @@ def check_flow(
     make : callable, optional
         Without arguments, returns such arguments (``forward``, ``inverse``) for a flow that was
         just made, as :func:`nfref.oracle.adapters.maker` does. Its first call is checked.
-    parameters : nested arrays, or a function that returns them, optional
-        Parameters that must be the same after all calls.
     stochastic : bool
         True if log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
@@ -119,7 +116,7 @@ def check_flow(
     domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
     pair = gradient or (None, None)
     check.given(domains, pair, make, context_moves, accuracy, stochastic)
-    return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
+    return check.report(subject, check.rows(forward, inverse), stop_early)
 
 
 class _Check(Check):

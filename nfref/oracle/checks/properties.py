@@ -36,7 +36,6 @@ FLOW_PROPERTIES = {
     "round_trip_z": "thousands of z go to x and back, and the log-determinants cancel",
     "round_trip_x": "thousands of x go to z and back, and the log-determinants cancel",
     "normalised": "the density that the inverse gives to x integrates to one",
-    "parameters_unchanged": "the parameters are, byte by byte, what they were before",
 }
 
 DENSITY_PROPERTIES = {
@@ -52,7 +51,6 @@ DENSITY_PROPERTIES = {
     "shapes": "log-densities are (N,), in every call",
     "gradient": "the library's own derivative by x is that of log_prob, on knots too",
     "normalised": "the density integrates to one",
-    "parameters_unchanged": "the parameters are, byte by byte, what they were before",
     "sample_shape": "samples are (n, D), finite, of the dtype, inside the domain",
     "sample_empty": "n = 0 gives an array of no rows",
     "sample_repeatable": "equal generators give equal samples",
