@@ -5,6 +5,7 @@ Natural ends are never the smallest or largest of a column's own values:
     above 0         if all values are; a rounded column that holds 0 begins half a step below it
     below 0         likewise
     0:1, 0:100      if all values are inside, and some come near the upper end
+    a round number  if values crowd just inside of it, such as 10 of grades, or 180 of angles
 
 The values beside the atoms are dequantised and divided into two halves. In each half a mixture of a
 few normals is scored that is fitted to the other, in the robust units of each support and in nats
@@ -15,7 +16,8 @@ of the column's own units:
 tie_j is two standard errors of the gain if a share ``IMPOSSIBLE`` of the real density's samples is
 outside: a tie goes to the bounded support. An interval has to gain ``SURE`` standard errors on the
 half-line, unless ``EXPECTED`` rows should lie beyond its end and none does: if the end is not real,
-a later value beyond it has density 0.
+a later value beyond it has density 0. Another round number needs both a gain and these rows; and
+numbers of the rows have none, since later rows go on.
 """
 
 from dataclasses import dataclass, replace
@@ -35,6 +37,11 @@ IMPOSSIBLE = 1e-3  # share of impossible samples from which a tie goes to the su
 EXPECTED = 10.0  # rows beyond an end, of which none is there, that speak for the end
 UPPER_ENDS = (1.0, 100.0)
 NEAR = 0.9  # part of an upper end that some value, or some sum, has to reach
+CROWD = 20  # values that lie near a round end
+CROWDED = 0.2  # robust units from a round end to the farthest of them, at most
+GRID = 0.1  # robust units between round numbers, at least
+GAP = 0.05  # of that distance, at most from the outermost value to a round end
+OUTERMOST = 0.25  # of the distance of the farthest of the crowd, at most that of the outermost
 
 
 @dataclass(frozen=True)
@@ -105,33 +112,50 @@ class _Ends:
     columns: list[Continuous]
     rows: SomeRows
     whole: tuple[Array, Array]  # values and weights of all rows
+    natural: int  # how many columns have natural ends; the others have round ones
 
     @classmethod
     def of(cls, column, values, weight, ends, seed):
         rest = column.code(values) == 0
         values, weight = values[rest], weight[rest]
-        found = [column]
-        if len(values) >= LEAST_ROWS:
-            for low, high in natural_ends(column, values, ends):
-                other = replace(column, low=low, high=high).in_units_of(values, weight)
-                if np.isfinite(other.middle) and 0 < other.scale < np.inf:
-                    found.append(other)
-        if len(found) == 1:
-            return cls([], ([], weight), (values, weight))
-        return cls(found, some_rows((column,), [values], weight, seed), (values, weight))
+
+        def bounded(pairs):
+            """Return the columns with these ends, in their units, where they have such."""
+            columns = [
+                replace(column, low=low, high=high).in_units_of(values, weight)
+                for low, high in pairs
+            ]
+            return [one for one in columns if np.isfinite(one.middle) and 0 < one.scale < np.inf]
+
+        if len(values) < LEAST_ROWS:
+            return cls([], ([], weight), (values, weight), 0)
+        natural = bounded(natural_ends(column, values, ends))
+        counts_rows = _counts_rows(column, values, weight)
+        columns = natural + ([] if counts_rows else bounded(round_ends(column, values, ends)))
+        if not columns:
+            return cls([], ([], weight), (values, weight), 0)
+        rows = some_rows((column,), [values], weight, seed)
+        return cls([column, *columns], rows, (values, weight), len(natural))
 
     def chosen(self, fits):
         """Return the best of the bounded columns as a Chosen."""
         if not fits:
             return None
         (spread,), counts = self.rows
-        real, best, *others = fits
-        for fitted in others:
+        real, *others = fits
+        best = real
+        for place, fitted in enumerate(others):
             gain, error = mean_and_error(fitted.scores - best.scores, counts)
             (own,) = fitted.columns
             expected = best.mass_outside(own.low, own.high) * np.sum(self.whole[1])
-            if gain > error * (-ERRORS if expected >= EXPECTED else SURE):
+            if place >= self.natural:
+                better = gain > 0 and expected >= EXPECTED
+            else:
+                better = gain > error * (-ERRORS if expected >= EXPECTED else SURE)
+            if better or place == 0 < self.natural:
                 best = fitted
+        if best is real:
+            return None
         gain, error = mean_and_error(best.scores - real.scores, counts)
         (own,) = best.columns
         impossible = real.mass_outside(own.low, own.high)
@@ -156,30 +180,72 @@ def natural_ends(
 
     Rounded values may lie on an end: it moves by half of a step.
     """
-    others = np.array([] if ends is None else ends)
-    values = np.append(values, others[column.code(others) == 0])
-    least, largest = np.min(values), np.max(values)
-    slack = (column.step or 0.0) / 2
-
-    def end(value, at, side):
-        """Return an end that a value at it may pass by ``slack``; None if values are beyond."""
-        if side * (at - value) > 0:
-            return at
-        return at + side * slack if value == at and slack else None
-
-    low, high = end(least, 0.0, -1), end(largest, 0.0, 1)
+    least, largest = _extremes(column, values, ends)
+    low, high = _end(column, least, 0.0, -1), _end(column, largest, 0.0, 1)
     if low is not None:
         yield low, np.inf
         for upper in UPPER_ENDS:
-            high = end(largest, upper, 1)
+            high = _end(column, largest, upper, 1)
             if high is not None and largest >= NEAR * upper:
                 yield low, high
     elif high is not None:
         yield -np.inf, high
 
 
+def round_ends(
+    column: Continuous, values: Array, ends: tuple[float, float] | None = None
+) -> Iterator[tuple[float, float]]:
+    """Yield the (low, high) of which at least one is a round number where values crowd."""
+    least, largest = _extremes(column, values, ends)
+    zero, low = (_end(column, least, at, -1) for at in (0.0, _round_number(column, values, -1)))
+    high = _end(column, largest, _round_number(column, values, 1), 1)
+    widest = (-np.inf if zero is None else zero, np.inf)
+    lows = [widest[0]] + [low] * (low not in (None, zero))
+    highs = [np.inf] + [high] * (high is not None)
+    yield from ((low, high) for high in highs for low in lows if (low, high) != widest)
+
+
+def _counts_rows(column, values, weight):
+    """Return whether values number the rows: by chance some would be equal, but none are."""
+    rows = np.sum(weight)
+    equal = np.ptp(values / rows**2) <= (column.step or 0.0) / (2 * EXPECTED)
+    return equal and len(np.unique(values)) == rows
+
+
+def _round_number(column, values, side):
+    """Return the round number before which values crowd, the outermost beside it; else NaN."""
+    if len(values) < CROWD:
+        return np.nan
+    crowd = np.partition(side * values, -CROWD)[-CROWD:]
+    outermost, farthest = np.max(crowd), np.min(crowd)
+    # On a grid of whole numbers each of them would be round.
+    last = np.ceil(np.log10(max(GRID * column.scale, (column.step or 0.0) / GAP)))
+    for digit in np.arange(np.ceil(np.log10(abs(outermost) or 1.0)), last - 1, -1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            at = np.ceil(outermost / 10**digit) * 10**digit
+            gap, width = at - outermost, at - farthest
+            most = min(GAP * 10**digit, OUTERMOST * width)
+        if gap <= most and width <= CROWDED * column.scale:
+            return side * round(float(at), -int(digit))
+    return np.nan
+
+
+def _extremes(column, values, ends):
+    """Return the least and the largest value beside the atoms."""
+    others = np.array([] if ends is None else ends)
+    values = np.append(values, others[column.code(others) == 0])
+    return np.min(values), np.max(values)
+
+
+def _end(column, value, at, side):
+    """Return an end that a value at it may pass by half a step; None if values are beyond."""
+    if side * (at - value) > 0:
+        return at
+    return at + side * column.step / 2 if value == at and column.step else None
+
+
 def softened(one: Chosen, impossible: float) -> Chosen | None:
-    """Return a Chosen with a soft end at 0; None if that is no lower end, or nothing needs it."""
+    """Return a Chosen with a soft lower end; None if it has none, or nothing needs it."""
     if impossible < IMPOSSIBLE or one.soft is None:
         return None
     column, gain = one.soft()

@@ -96,7 +96,9 @@ class FlowFolds:
         if len(done) == 1:
             return done[0].message
         epochs = [len(one.history["train"]) for one in done]
-        message = f"{len(done)} folds, {min(epochs)} to {max(epochs)} epochs"
+        least, most = min(epochs), max(epochs)
+        many = f"{least}" if least == most else f"{least} to {most}"
+        message = f"{len(done)} folds, {many} epochs"
         for stopped, how in (
             ("time", "stopped by the time budget"),
             ("interrupted", "interrupted"),

@@ -211,7 +211,7 @@ class _FlowSearch:
             if self.queue.interrupted or len(trained.done) < end:
                 break
             if end < folds and not self._promises(trained, found):
-                self._say(trained, f"; the other {folds - end} folds do not pay")
+                self._say(trained, "; more folds do not pay")
                 self.dropped.append(trained.candidate().result(self.rows.weight, 0.0))
                 return False
         if trained.done:

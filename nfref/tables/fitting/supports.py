@@ -137,7 +137,11 @@ def choose_supports(
         ),
     ):
         found[k] = one
-    positive = [k for k, one in enumerate(found) if one is not None and one.column.low > -np.inf]
+    positive = [
+        k
+        for k, one in enumerate(found)
+        if one is not None and one.column.low >= -(one.column.step or 0.0) / 2
+    ]
     positive += [
         k for k, one in enumerate(real) if one.low == 0 and one.period is None and not given
     ]

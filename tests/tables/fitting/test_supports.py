@@ -28,6 +28,8 @@ def chosen(table, **options):
         (lambda rng: rng.exponential(3, N).round(1), "-0.05:inf"),
         (lambda rng: rng.beta(0.5, 0.5, N), "0:1"),
         (lambda rng: 100 * rng.random(N), "0:100"),
+        (lambda rng: 1 + rng.pareto(1.5, 2 * N), "1:inf"),
+        (lambda rng: 10 * rng.beta(0.8, 0.6, N), "0:10"),
         (lambda rng: np.where(rng.random(N) < 0.3, 0, rng.exponential(1, N)), "0:inf"),
         (lambda rng: rng.lognormal(0, 1, N) - 0.5, "real"),
         (lambda rng: rng.normal(0, 1, N), "real"),
