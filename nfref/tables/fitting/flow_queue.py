@@ -234,7 +234,7 @@ class FlowQueue:
         return self.estimate(kind, folds) * pace / self.at_once(kind)
 
     def _limit(self, kind, folds, left):
-        """Return the seconds of what is left that a training in the first of so many folds may take.
+        """Return how many of the seconds left the first training of so many may take.
 
         It is an equal share, or more where the other turns probably need less than theirs:
         trainings of one kind differ in length by a factor of two.
