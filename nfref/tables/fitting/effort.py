@@ -72,8 +72,7 @@ class Effort:
 
     def is_short(self, rows: int, time_budget: float | None) -> bool:
         """Return True if a budget of seconds may not suffice for all folds."""
-        folds = self.folds_for(rows)
-        whole = (ONE_FOLD if folds == 1 else folds) * ROW_SECONDS * rows
+        whole = max(self.folds_for(rows), ONE_FOLD) * ROW_SECONDS * rows
         return self.short or (time_budget is not None and time_budget < whole)
 
     def pays(self, gains: Sequence[float], rows: float, seconds: float) -> bool:

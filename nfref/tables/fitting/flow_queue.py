@@ -236,13 +236,10 @@ class FlowQueue:
     def _limit(self, kind, folds, left):
         """Return how many of the seconds left the first training of so many may take.
 
-        It is an equal share, or more where the other turns probably need less than theirs:
-        trainings of one kind differ in length by a factor of two.
+        It is an equal share, or more where other trainings probably need less: lengths differ.
         """
         turns = math.ceil(folds / self.at_once(kind))
-        if not self.done:
-            return left / turns
-        others = self.seconds(kind, (turns - 1) * self.at_once(kind))
+        others = self.seconds(kind, (turns - 1) * self.at_once(kind)) if self.done else left
         return max(left / turns, left - others)
 
     def _expected(self):

@@ -98,7 +98,7 @@ def test_a_time_budget_changes_nothing_if_the_default_fit_ends_in_time():
     default = EFFORTS["default"]
     for count in (60, 700, 3300, 9000, 100_000):
         folds = default.folds_for(count)
-        whole = count * (ONE_FOLD if folds == 1 else folds) * ROW_SECONDS
+        whole = count * max(folds, ONE_FOLD) * ROW_SECONDS
         assert default.folds_for(count, 1.01 * whole) == folds
         assert not default.is_short(count, 1.01 * whole)
         assert default.is_short(count, 0.99 * whole)
