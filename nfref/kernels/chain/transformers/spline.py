@@ -101,16 +101,14 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
     tape = rows_of(tape, 0, TAPE_ROWS)
+    # No row of a circle is in these two bins.
+    first, last = (number(-1), number(-1)) if circular else (number(0), number(bins - 1))
     for r in range(columns):
-        tape[ABOVE0, r] = softplus(tape[D0, r] + offset)
-        tape[ABOVE1, r] = softplus(tape[D1, r] + offset)
-        tape[D0, r] = min_slope + tape[ABOVE0, r]
-        tape[D1, r] = min_slope + tape[ABOVE1, r]
-    if not circular:
-        for r in range(columns):
-            k, d0, d1 = tape[BIN, r], tape[D0, r], tape[D1, r]
-            tape[D0, r] = number(1) if k == number(0) else d0
-            tape[D1, r] = number(1) if k == number(bins - 1) else d1
+        k = tape[BIN, r]
+        above0, above1 = softplus(tape[D0, r] + offset), softplus(tape[D1, r] + offset)
+        tape[ABOVE0, r], tape[ABOVE1, r] = above0, above1
+        tape[D0, r] = number(1) if k == first else min_slope + above0
+        tape[D1, r] = number(1) if k == last else min_slope + above1
 
 
 @body
