@@ -14,7 +14,7 @@ import numpy as np
 from nfref.kernels.chain.block import FORWARD
 from nfref.kernels.chain.block_rows import rows_of
 from nfref.kernels.jit import body, called_kernel
-from nfref.kernels.simd.elementary import exp, log, one_minus_exp_neg, softplus
+from nfref.kernels.simd.elementary import exp_neg, log, one_minus_exp_neg, softplus
 
 # The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
 # heights so far, and SLOPE holds the place.
@@ -66,7 +66,8 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
             tape[SLOPE, r] = clipped(turned, tape[BOUND, r])
     else:
         for r in range(columns):
-            tape[SLOPE, r] = u[r] if abs(u[r]) < tape[BOUND, r] else number(0)
+            v = u[r]
+            tape[SLOPE, r] = v if abs(v) < tape[BOUND, r] else number(0)
     least_width, least_height = number(min_width), number(min_height)
     find_bin(direction, raw, place, bins, circular, least_width, least_height, tape, columns)
     slopes_at_knots(bins, circular, min_slope, tape, columns)
@@ -77,9 +78,10 @@ def rational_quadratic(transformer, direction, u, raw, tape, place, log_det, col
             u[r] = tape[SLOPE, r] + whole_turns(u[r], tape[BOUND, r])
     else:
         for r in range(columns):
-            k, value, inside = tape[BIN, r], tape[SLOPE, r], abs(u[r]) < tape[BOUND, r]
+            v, k, value = u[r], tape[BIN, r], tape[SLOPE, r]
+            inside = abs(v) < tape[BOUND, r]
             tape[BIN, r] = k if inside else number(-1)
-            u[r] = value if inside else u[r]
+            u[r] = value if inside else v
     sign = number(-1) if direction == FORWARD else number(1)
     tiny = number(2.0**-1022) if number(2.0**-1022) > number(0) else number(2.0**-126)
     infinity = number(math.inf)
@@ -99,16 +101,14 @@ def slopes_at_knots(bins, circular, min_slope, tape, columns):
     number = type(min_slope)
     offset = number(math.log(math.expm1(1 - min_slope)))
     tape = rows_of(tape, 0, TAPE_ROWS)
+    # No row of a circle is in these two bins.
+    first, last = (number(-1), number(-1)) if circular else (number(0), number(bins - 1))
     for r in range(columns):
-        tape[ABOVE0, r] = softplus(tape[D0, r] + offset)
-        tape[ABOVE1, r] = softplus(tape[D1, r] + offset)
-        tape[D0, r] = min_slope + tape[ABOVE0, r]
-        tape[D1, r] = min_slope + tape[ABOVE1, r]
-    if not circular:
-        for r in range(columns):
-            k, d0, d1 = tape[BIN, r], tape[D0, r], tape[D1, r]
-            tape[D0, r] = number(1) if k == number(0) else d0
-            tape[D1, r] = number(1) if k == number(bins - 1) else d1
+        k = tape[BIN, r]
+        above0, above1 = softplus(tape[D0, r] + offset), softplus(tape[D1, r] + offset)
+        tape[ABOVE0, r], tape[ABOVE1, r] = above0, above1
+        tape[D0, r] = number(1) if k == first else min_slope + above0
+        tape[D1, r] = number(1) if k == last else min_slope + above1
 
 
 @body
@@ -180,23 +180,34 @@ def clipped(v, bound):
 
 @body
 def parts_above(raw, first, step, bins, minimum, tape, columns):
-    """Turn K rows into (1 - K m) softmax(raw): the parts of an axis less the minimum m."""
+    """Turn K rows into (1 - K m) softmax(raw): the parts of an axis less the minimum m.
+
+    Two exponentials at a time share the constants that do not fit into sixteen registers.
+    """
     factor = raw.dtype.type(1 - bins * minimum)
     tape, raw = rows_of(tape, 0, TAPE_ROWS), rows_of(raw, 0, len(raw))
+    end, last = first + bins * step, first + (bins - 1) * step
     for r in range(columns):
         tape[A, r] = raw[first, r]
         tape[B, r] = 0
-    for k in range(first + step, first + bins * step, step):
+    for k in range(first + step, end, 3 * step):
+        second, third = min(k + step, last), min(k + 2 * step, last)
         for r in range(columns):
-            tape[A, r] = max(tape[A, r], raw[k, r])
-    for k in range(first, first + bins * step, step):
+            most, a, b, c = tape[A, r], raw[k, r], raw[second, r], raw[third, r]
+            tape[A, r] = max(max(most, a), max(b, c))
+    for k in range(first, last, 2 * step):
         for r in range(columns):
-            weight = exp(raw[k, r] - tape[A, r])
-            tape[B, r] += weight
-            raw[k, r] = weight
+            one, other = exp_neg(tape[A, r] - raw[k, r]), exp_neg(tape[A, r] - raw[k + step, r])
+            tape[B, r] = tape[B, r] + one + other
+            raw[k, r] = one
+            raw[k + step, r] = other
+    if bins % 2 == 1:
+        for r in range(columns):
+            raw[last, r] = exp_neg(tape[A, r] - raw[last, r])
+            tape[B, r] += raw[last, r]
     for r in range(columns):
         tape[B, r] = factor / tape[B, r]
-    for k in range(first, first + bins * step, step):
+    for k in range(first, end, step):
         for r in range(columns):
             raw[k, r] *= tape[B, r]
 
@@ -206,12 +217,14 @@ def find_bin(direction, raw, place, bins, circular, min_width, min_height, tape,
     """Fill BIN ... D1 of the tape for the place in SLOPE; D0 and D1 stay raw.
 
     They are sums of numbers that are 0 in other bins. To keep an old number instead would be a
-    masked store, which some processors without AVX-512 take a dozen cycles for.
+    masked store, which some processors without AVX-512 take a dozen cycles for. A row whose BIN is
+    smaller than k has found it.
     """
     number = raw.dtype.type
     zero, one, two = number(0), number(1), number(2)
     tape, raw = rows_of(tape, 0, TAPE_ROWS), rows_of(raw, 0, len(raw))
-    for row in range(SLOPE):
+    forward = direction == FORWARD
+    for row in range(A):
         for r in range(columns):
             tape[row, r] = 0
     for k in range(bins):
@@ -221,25 +234,21 @@ def find_bin(direction, raw, place, bins, circular, min_width, min_height, tape,
         w, h = place.raw + k * place.step, place.raw + (bins + k) * place.step
         left = place.raw + (2 * bins + left) * place.step
         right = place.raw + (2 * bins + right) * place.step
-        last = k == bins - 1
+        this, beyond = number(k), number(math.inf) if k == bins - 1 else zero
         for r in range(columns):
-            before_w, before_h, v = tape[A, r], tape[B, r], tape[SLOPE, r]
-            bound = tape[BOUND, r]
             width, height = min_width + raw[w, r], min_height + raw[h, r]
-            sum_w, sum_h = before_w + width, before_h + height
-            before = v < bound * (two * (before_h if direction == FORWARD else before_w) - one)
-            through = v < bound * (two * (sum_h if direction == FORWARD else sum_w) - one)
-            through = through | last
-            here = through & (not before)
-            tape[BIN, r] += zero if through else one
-            tape[SUM_W, r] += zero if through else width
-            tape[SUM_H, r] += zero if through else height
+            d0, d1 = raw[left, r], raw[right, r]
+            total = tape[SUM_H, r] + height if forward else tape[SUM_W, r] + width
+            through = tape[SLOPE, r] < tape[BOUND, r] * (two * total - one) + beyond
+            searches = tape[BIN, r] == this
+            here, passes = searches & through, searches & (not through)
+            tape[BIN, r] += one if passes else zero
+            tape[SUM_W, r] += width if passes else zero
+            tape[SUM_H, r] += height if passes else zero
             tape[WIDTH, r] += width if here else zero
             tape[HEIGHT, r] += height if here else zero
-            tape[D0, r] += raw[left, r] if here else zero
-            tape[D1, r] += raw[right, r] if here else zero
-            tape[A, r] = sum_w
-            tape[B, r] = sum_h
+            tape[D0, r] += d0 if here else zero
+            tape[D1, r] += d1 if here else zero
 
 
 @body
