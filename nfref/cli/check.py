@@ -1,6 +1,9 @@
 """``nfref check package.module:object --dim 3``: the oracle from the shell."""
 
+import contextlib
 import importlib
+import inspect
+import io
 import json
 import os
 import sys
@@ -198,8 +201,9 @@ def _report(options, thing, skip, rng):
     dtype = np.dtype(options.dtype)
     if options.process is not None:
         thing = thing.functions()
+    dim = _dim(options, thing)
     common = dict(
-        dim=_dim(options, thing),
+        dim=dim,
         rng=rng,
         dtype=dtype,
         seconds=options.seconds,
@@ -212,6 +216,8 @@ def _report(options, thing, skip, rng):
     adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
     made = _made(options.object, thing) if options.make else thing
     arguments = dict(adapters.of(made, **adapt))
+    if "forward" in arguments and not ({"inverse", "log_prob"} & set(arguments)):
+        check_is_a_map(options.subject, arguments["forward"], options, dim, context)
     if "log_prob" in arguments:
         return check_density(**{**common, **arguments})
     if options.make:
@@ -298,6 +304,52 @@ def _made(name, construct):
         return construct()
     except Exception as error:
         raise UsageError(f"{name}: cannot be called: {type(error).__name__}: {error}") from None
+
+
+def check_is_a_map(name: str, function: Any, options: Question, dim: int, context: Any) -> None:
+    """Check that a function takes rows and returns values at all.
+
+    A function such as ``os.system`` is not a faulty flow but a mistake. The oracle judges
+    everything else that a function does wrong, and how long it takes.
+
+    Raises
+    ------
+    UsageError
+        If it does not.
+    """
+    from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, in_time
+    from nfref.oracle.instruments.probes import as_domain
+
+    domain: Any = as_domain("domain", options.domain, dim)
+    rows = domain.from_line(np.zeros((2, dim)))
+    given = [rows.astype(options.dtype), *([] if context is None else [context[[0, 0]]])]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            answer = in_time(function, given, options.seconds)
+    except StillRunning:
+        return
+    except CallFailed as error:
+        if not isinstance(error.__cause__, (TypeError, SystemExit)):
+            return
+        got = f"one that {error}"
+        if _takes_nothing(function):
+            got = "one that takes no arguments (say --make if it makes the flow)"
+    else:
+        values = answer[0] if isinstance(answer, (tuple, list)) and answer else answer
+        if np.ndim(values):
+            return
+        got = f"one that returned {type(answer).__name__}"
+    raise UsageError(
+        f"{name}: expected a function of rows (N, {dim}) that returns values "
+        f"(N, {dim}), with log_det (N,) or without; got {got}"
+    )
+
+
+def _takes_nothing(function):
+    try:
+        return not inspect.signature(function).parameters
+    except (TypeError, ValueError):  # compiled functions may have no signature
+        return False
 
 
 def _context(text, rng):

@@ -14,6 +14,7 @@ class Export(Options):
     """Options of ``nfref export``."""
 
     model: str = arg.positional("MODEL", "a model file")
+    to: str = arg.option("the language", choices=("python",), default="python")
     weights: str = arg.option(
         "put the weights into the file, or into NAME.weights.npz beside it",
         choices=("inside", "beside"),
@@ -39,7 +40,7 @@ def export(options: Export) -> None:
     model = inputs.loaded_model(options.model)
     with blamed(f"{options.model}: "):
         if options.out is not None:
-            export(model, options.out, weights=options.weights)
+            export(model, options.out, to=options.to, weights=options.weights)
             beside = Path(options.out).with_suffix(".weights.npz")
             about = f"weights in {beside}" if options.weights == "beside" else ""
             say_written(options.out, about)

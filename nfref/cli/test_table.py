@@ -1,18 +1,16 @@
 """The table that ``nfref fit`` ends with: candidates, the pool and baselines on test rows."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-from nfref.bases.normal_mixture import logsumexp
 from nfref.cli.data import Data
 from nfref.cli.split import Part, Split
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Any
 from nfref.tables.densities.cells import spread_rows
-from nfref.tables.densities.gaussian import LOG_TWO_PI, Gaussian, first_best
+from nfref.tables.densities.gaussian import Gaussian
+from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, mean_and_error
 from nfref.tables.densities.table_density import TableDensity
@@ -26,7 +24,6 @@ from nfref.tables.schema.columns import Continuous, with_gaps
 
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
 KERNELS = 4000  # most rows that have kernels
-WIDTH_ROWS, WIDTH_FOLDS = 1000, 5  # most rows that choose the width of kernels, in so many folds
 FAR = 10  # standard errors from which a density counts as worse than a Gaussian
 FEW_TESTS = 20  # test rows below which their scores say little
 
@@ -153,35 +150,11 @@ def compare_baselines(
                     "shrunk onto repeated values, as far as they may: do not compare with its score"
                 )
             found.append(_scored(name, mixture.log_prob(u) + log_slope, test))
-        log_kernels = kernel_density(known[:KERNELS], train.weight[:KERNELS], u)
-        found.append(_scored("kernel density", log_kernels + log_slope, test))
+        kernels = KernelDensity.choose(known[:KERNELS], weight=train.weight[:KERNELS])
+        found.append(_scored("kernel density", kernels.log_prob(u) + log_slope, test))
     if truth is not None:
         found.append(_scored("true density", truth.log_prob(rows), test))
     return found, notes
-
-
-def kernel_density(x: Array, weight: Array, new: Array) -> Array:
-    """Return log p, (M,), of ``new`` rows by normal kernels of one width on rows ``x`` (N, D).
-
-    The first rows choose the width by cross-validation, from the widest down. That of all rows is
-    less by the rate N^(-1 / (D + 4)).
-    """
-    x, weight = x[weight > 0], weight[weight > 0]
-    dim, few = x.shape[1], slice(WIDTH_ROWS)
-    fold = np.arange(len(x[few])) % WIDTH_FOLDS
-
-    def log_prob(rows, weight, width, new):
-        apart = cdist(new, rows, "sqeuclidean")
-        found = logsumexp(np.log(weight / np.sum(weight)) - apart * (0.5 / width**2))
-        return found - dim * (math.log(width) + 0.5 * LOG_TWO_PI)
-
-    def score(width):
-        parts = [(x[few][fold == k], weight[few][fold == k], fold != k) for k in np.unique(fold)]
-        return sum(w @ log_prob(x[few][rest], weight[few][rest], width, y) for y, w, rest in parts)
-
-    widths = (1.5 / 1.3 ** np.arange(14)).tolist()
-    best = first_best((width, score(width)) for width in widths)[0] if len(x) > 1 else widths[0]
-    return log_prob(x, weight, best * (len(fold) / len(x)) ** (1 / (dim + 4)), new)
 
 
 def _worse_than_gaussian(difference, test):

@@ -22,7 +22,7 @@ EXIT_STATUS = {OK: 0, FAILED: 1, INCONCLUSIVE: 3}
 # Causes before symptoms: a hidden state makes derivatives wrong, too, and wrong derivatives
 # give a wrong density. Other properties follow in the order in which they were judged.
 CAUSES = (
-    "answers structure input_unchanged repeatable answers_stay context_memory "
+    "answers structure input_unchanged parameters_unchanged repeatable answers_stay context_memory "
     "first_row first_batch row_independence batch_sizes memory_layout history threads shapes "
     "dtypes context_read answers_far finite precision stays_inside log_det orientation round_trip"
 ).split()

@@ -31,7 +31,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator,
 
 MOST_VALUES = 200  # combinations of discrete values in the sum for each row
 # Estimators may refuse a batch of no rows, and answer in a dtype of their own.
-NOT_ASKED = ("empty_batch", "sample_empty", "dtypes")
+NOT_ASKED = ("empty_batch", "sample_empty", "dtypes", "parameters_unchanged")
 UNSEEDED = ("sample_repeatable", "sample_generator")
 
 

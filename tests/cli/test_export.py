@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 def test_a_model_becomes_a_file(folder):
     printed = succeeds("export", "model.npz", cwd=folder)
-    told = succeeds("export", "model.npz", "--out", "density.py", cwd=folder)
+    told = succeeds("export", "model.npz", "--out", "density.py", "--to", "python", cwd=folder)
     assert told == "wrote density.py\n"
     assert (folder / "density.py").read_text() == printed
     names = {"__name__": "density", "__file__": "density.py"}
@@ -43,6 +43,7 @@ def test_a_model_becomes_a_file(folder):
         (["model.npz", "--out", "model.npz"], "--out: expected a file of its own"),
         (["model.npz", "--out", "no.txt"], "--out: no.txt: expected a file named .py"),
         (["model.npz", "--weights", "beside"], "--weights: expected --out FILE with 'beside'"),
+        (["model.npz", "--to", "rust"], "--to: invalid choice: 'rust'"),
         (["no.npz"], "no.npz: expected a model file, found none there"),
         (["model.npz", "--out", "no/density.py"], "no/density.py: folder "),
     ],

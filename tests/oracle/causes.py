@@ -735,7 +735,7 @@ def piecewise(rng, fault):
 
 
 add("spline", "slope of the outer bin in the tails", lambda g: piecewise(g, "tails"), *LOG_DET)
-add("spline", "bin found a little too early", lambda g: piecewise(g, "bin"), *LOG_DET)
+add("spline", "bin found a little too early", lambda g: piecewise(g, "bin"), *LOG_DET, "knots")
 
 
 def with_context(name, change, *leads, words="", **options):

@@ -95,7 +95,7 @@ LEADS = (
     (r"float32|float16|precision", r"precision|dtypes|log_det|round_trip|finite"),
     (
         r"",
-        r"log_det|round_trip|orientation|finite|answers|answers_far|precision|shapes"
+        r"log_det|round_trip|orientation|finite|answers|answers_far|precision|knots|shapes"
         r"|dtypes|stays_inside|normalised|row_independence",
     ),
 )

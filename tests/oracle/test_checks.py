@@ -303,6 +303,19 @@ def test_digits_that_float32_loses_are_seen():
     assert check_flow(naive, **arguments).lead.name == "finite_forward"
 
 
+def test_parameters_that_change_are_seen():
+    params = {"scale": np.array([2.0])}
+
+    def forward(z):
+        params["scale"] += 1e-12
+        return params["scale"] * z, np.full(len(z), 2 * np.log(params["scale"][0]))
+
+    report = check_flow(
+        forward, dim=2, rng=rng(), parameters=params, skip=but_of_flows("parameters_unchanged")
+    )
+    assert report["parameters_unchanged"].failed
+
+
 @pytest.mark.thorough
 def test_support_says_where_the_density_is():
     report = check_density(**SOUND["simplex-like corner, D = 3"](rng()), rng=rng())

@@ -23,10 +23,15 @@ bounded = {"forward": lambda z: (np.exp(z), np.sum(z, axis=1))}
 density = {"log_prob": lambda x: -0.5 * np.sum(x ** 2, axis=1) - np.log(2 * np.pi),
            "sample": lambda rng, n: rng.standard_normal((n, 2))}
 number = 3
+prints = print
 
 
 def leaves(z):
     raise SystemExit(1)
+
+
+def needs_more(z, context):
+    return z
 
 
 def makes():
@@ -97,21 +102,39 @@ def test_wrong_questions(folder, capsys, arguments, words):
 
 
 @pytest.mark.parametrize(
-    "name, words",
+    "name, got",
     [
-        ("os:system", "forward raised TypeError: expected str, bytes or os.PathLike object"),
-        ("things_to_check:makes", "forward raised TypeError: makes() takes 0 positional"),
-        ("things_to_check:leaves", "forward raised SystemExit: 1"),
-        ("builtins:repr", "forward returned values of type str, expected an array of numbers"),
-        ("builtins:len", "forward returned values of shape (), expected"),
+        ("os:system", "raised TypeError: expected str, bytes or os.PathLike object, not ndarray"),
+        ("json:dumps", "raised TypeError: Object of type ndarray is not JSON serializable"),
+        (
+            "nfref:fit",
+            "raised TypeError: fit() missing 3 required positional arguments: "
+            "'params', 'x', and 'rng'",
+        ),
+        (
+            "things_to_check:needs_more",
+            "raised TypeError: needs_more() missing 1 required positional argument: 'context'",
+        ),
+        ("things_to_check:makes", "takes no arguments (say --make if it makes the flow)"),
+        ("things_to_check:leaves", "raised SystemExit: 1"),
+        ("things_to_check:prints", "returned NoneType"),
+        ("builtins:repr", "returned str"),
+        ("builtins:len", "returned int"),
     ],
 )
-def test_what_is_no_flow_fails(folder, capsys, name, words):
-    assert main(["check", name, "--dim", "2"]) == 1
-    assert words in capsys.readouterr().out.partition("\n")[0]
+def test_what_is_no_flow_is_a_wrong_question(folder, capsys, name, got):
+    assert main(["check", name, "--dim", "2"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        (
+            f"nfref: error: {name}: expected a function of rows (N, 2) that returns values (N, 2), "
+            f"with log_det (N,) or without; got one that {got}\n"
+        ),
+    )
 
 
 def test_a_function_that_fails_is_judged(folder, capsys):
+    """Errors other than of type may be the flow's own."""
     (folder / "failing.py").write_text("def flow(z):\n    raise ArithmeticError('no')\n")
     assert main(["check", "failing:flow", "--dim", "2"]) == 1
     assert "forward raised ArithmeticError: no" in capsys.readouterr().out

@@ -26,6 +26,7 @@ from nfref.oracle.instruments.kinks import Kink
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, Domain, Probes
 from nfref.oracle.report import Report, Row, held, inconclusive, not_applicable, passed
+from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Iterator, Sequence
 from nfref.runtime.checks import check_callable, check_count, check_positive, check_rng
 
@@ -44,6 +45,14 @@ def check_callables(**functions: Any) -> None:
     for name, function in functions.items():
         if function is not None:
             check_callable(name, function)
+
+
+def bytes_of(parameters: Any) -> list[bytes] | None:
+    """Return the bytes of every array of nested parameters, or of a function's result."""
+    if parameters is None:
+        return None
+    tree = parameters() if callable(parameters) else parameters
+    return [np.asarray(leaf).tobytes() for leaf in trees.leaves(tree)]
 
 
 def checked_setting(
@@ -88,10 +97,19 @@ class Check:
         self.dim, self.rng, self.stopwatch = dim, rng, Stopwatch(seconds)
         self.contexts = 1 if self.context is None else len(self.context)
 
-    def report(self, subject: str, rows: Iterator[Row], stop_early: bool) -> Report:
-        """Return the Report of the rows."""
+    def report(
+        self, subject: str, rows: Iterator[Row], parameters: Any, stop_early: bool
+    ) -> Report:
+        """Return the Report of the rows and of a check that calls left the parameters unchanged."""
+        before = bytes_of(parameters)
+
+        def all_rows():
+            yield from rows
+            after = bytes_of(parameters)
+            yield hidden_state.parameters_unchanged("parameters_unchanged", before, after)
+
         name = f"{subject}, D = {self.dim}, {self.dtype}"
-        return reported(name, rows, self.skip, stop_early)
+        return reported(name, all_rows(), self.skip, stop_early)
 
     def timed(self, make: Callable, name: str, *arguments: Any) -> Any:
         """Return the row of a property, or a note if it is skipped."""

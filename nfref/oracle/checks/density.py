@@ -5,13 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.checks import context, hidden_state, normalisation, sample_distribution
+from nfref.oracle.checks import context, hidden_state, knots, normalisation, sample_distribution
 from nfref.oracle.checks.base_check import Check, check_callables
 from nfref.oracle.checks.float64_fallback import of_densities
 from nfref.oracle.checks.properties import DENSITY_PROPERTIES
 from nfref.oracle.checks.sampler import Sampler
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, no_answer
-from nfref.oracle.instruments.kinks import kinks_of
 from nfref.oracle.instruments.measurement import measure_direction
 from nfref.oracle.instruments.probes import Box, Domain, Probes, as_domain, make_probes
 from nfref.oracle.report import Report, Row, inconclusive, not_applicable
@@ -31,6 +30,7 @@ def check_density(
     dtype: DTypeLike = np.float64,
     domain: Any = None,
     support: Callable[..., Any] | None = None,
+    parameters: Any = None,
     seconds: float = 20.0,
     skip: Sequence[str] = (),
     stop_early: bool = False,
@@ -60,6 +60,8 @@ def check_density(
     support : callable, optional
         x (N, D) -> (N,) bool: the rows of the domain where the density is not zero; with a
         context it may take both. The integral calls log_prob there alone.
+    parameters : nested arrays, or a function that returns them, optional
+        Parameters that must be the same after all calls.
     seconds : float
         Time for one property.
     skip : sequence of str
@@ -81,7 +83,7 @@ def check_density(
     check_callable("log_prob", log_prob)
     check_callables(sample=sample, gradient=gradient, support=support)
     check.given(log_prob, sample, gradient, as_domain("domain", domain, dim))
-    return check.report(subject, check.rows(), stop_early)
+    return check.report(subject, check.rows(), parameters, stop_early)
 
 
 class _Check(Check):
@@ -114,7 +116,7 @@ class _Check(Check):
         yield from self.by_itself(measured)
         kinks = []
         if self.gradient is not None:
-            kinks = kinks_of(subject, self.domain, probes, self.rng)
+            kinks = knots.kinks_of(subject, self.domain, probes, self.rng)
         yield from self.of_its_values(measured, self.gradient, kinks)
         yield from self.as_it_is_used(measured)
         yield self.timed(hidden_state.many_calls, "history", measured, self.rng)

@@ -8,6 +8,7 @@ from nfref.oracle.checks import (
     array_contract,
     context,
     hidden_state,
+    knots,
     log_det,
     normalisation,
     round_trip,
@@ -16,7 +17,7 @@ from nfref.oracle.checks.base_check import Check, check_callables
 from nfref.oracle.checks.float64_fallback import of_flows
 from nfref.oracle.checks.properties import FLOW_PROPERTIES
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject, Timer, no_answer
-from nfref.oracle.instruments.kinks import Kink, both_sides, kinks_of
+from nfref.oracle.instruments.kinks import Kink, both_sides
 from nfref.oracle.instruments.measurement import Measurement, measure_direction
 from nfref.oracle.instruments.probes import Box, Domain, as_domain, make_probes
 from nfref.oracle.report import PASS, Report, Row, inconclusive, not_applicable
@@ -43,6 +44,7 @@ def check_flow(
     support: Callable[..., Any] | None = None,
     gradient: Any = (None, None),
     make: Callable[..., Any] | None = None,
+    parameters: Any = None,
     stochastic: bool = False,
     seconds: float = 20.0,
     accuracy: float = 0.0,
@@ -84,6 +86,8 @@ def check_flow(
     make : callable, optional
         Without arguments, returns such arguments (``forward``, ``inverse``) for a flow that was
         just made, as :func:`nfref.oracle.adapters.maker` does. Its first call is checked.
+    parameters : nested arrays, or a function that returns them, optional
+        Parameters that must be the same after all calls.
     stochastic : bool
         True if log_det is a random estimate: its mean is judged, its noise reported.
     seconds : float
@@ -116,7 +120,7 @@ def check_flow(
     domains = as_domain("domain", domain, dim), as_domain("codomain", codomain, dim)
     pair = gradient or (None, None)
     check.given(domains, pair, make, context_moves, accuracy, stochastic)
-    return check.report(subject, check.rows(forward, inverse), stop_early)
+    return check.report(subject, check.rows(forward, inverse), parameters, stop_early)
 
 
 class _Check(Check):
@@ -153,6 +157,7 @@ class _Check(Check):
             given = measured, self.gradient[name], found, self.context_moves, end
             yield from self.of_its_values(*given)
             yield self.timed(array_contract.stays_inside, f"stays_inside{end}", measured)
+            yield self.timed(knots.knots, f"knots{end}", measured, found)
         holds = yield from self.round_trips(subjects, measurements)
         for name, measured in measurements.items():
             yield self.timed(log_det.keeps_orientation, f"orientation_{name}", measured, holds)
@@ -190,7 +195,7 @@ class _Check(Check):
             subject(probes.rows[::-1], probes.context_row[::-1])
         count = DERIVATIVES * len(probes) / max(timer(), 1e-9)
         if isinstance(there, Box):
-            kinks[name] = kinks_of(subject, there, probes, self.rng)
+            kinks[name] = knots.kinks_of(subject, there, probes, self.rng)
             if kinks[name]:
                 distance = 1e-3 if self.dtype == np.float64 else 1e-2
                 probes = probes.join(*both_sides(kinks[name], there, distance))

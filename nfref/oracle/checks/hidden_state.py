@@ -11,7 +11,7 @@ from nfref.oracle.checks.batches import agree, unchanged
 from nfref.oracle.instruments import guarded_calls
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer
 from nfref.oracle.instruments.measurement import Measurement
-from nfref.oracle.report import Row, failed, inconclusive, not_applicable, passed, show
+from nfref.oracle.report import Row, failed, held, inconclusive, not_applicable, passed, show
 from nfref.runtime.annotations import Any, Callable, Generator, Sequence
 from nfref.runtime.checks import plural
 
@@ -221,3 +221,14 @@ def first_call(
             return failed(name, why, f"{direction} at {show(rows[bad])}: {show(values[bad])}")
     how = f"in the second call of a new flow with {count_of_rows}"
     return agree(name, measured, index, again, how, first=first, strict=True)
+
+
+def parameters_unchanged(name: str, before: list[bytes] | None, after: list[bytes] | None) -> Row:
+    """Check that the parameters are the same bytes before and after all calls."""
+    if before is None or after is None:
+        return not_applicable(name, "no parameters were named")
+    changed = [k for k, (old, new) in enumerate(zip(before, after)) if old != new]
+    changed += range(*sorted((len(before), len(after))))
+    where = f"{len(changed)} of {len(before)} arrays changed, the first is number "
+    why = f"{len(before)} arrays, bytes compared before and after the whole check"
+    return held(name, why, f"{where}{changed[0]}" if changed else "")

@@ -13,6 +13,7 @@ _EACH_DIRECTION = {
     "answers_stay": "arrays once returned are not overwritten by a later call",
     "empty_batch": "a batch of no rows gives arrays of no rows",
     "gradient": "the library's own derivative of log_det by rows is that of log_det, on knots too",
+    "knots": "exactly on a knot log_det is that of one of its sides",
     "batch_sizes": "batches of any size, at any place in them, give a row the same answer",
     "memory_layout": "strided, Fortran-ordered and read-only input gets the same answers",
     "threads": "two threads at once get the answers of one",
@@ -36,6 +37,7 @@ FLOW_PROPERTIES = {
     "round_trip_z": "thousands of z go to x and back, and the log-determinants cancel",
     "round_trip_x": "thousands of x go to z and back, and the log-determinants cancel",
     "normalised": "the density that the inverse gives to x integrates to one",
+    "parameters_unchanged": "the parameters are, byte by byte, what they were before",
 }
 
 DENSITY_PROPERTIES = {
@@ -51,6 +53,7 @@ DENSITY_PROPERTIES = {
     "shapes": "log-densities are (N,), in every call",
     "gradient": "the library's own derivative by x is that of log_prob, on knots too",
     "normalised": "the density integrates to one",
+    "parameters_unchanged": "the parameters are, byte by byte, what they were before",
     "sample_shape": "samples are (n, D), finite, of the dtype, inside the domain",
     "sample_empty": "n = 0 gives an array of no rows",
     "sample_repeatable": "equal generators give equal samples",

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Subject
-from nfref.oracle.instruments.probes import Box, Domain, Probes
+from nfref.oracle.instruments.probes import Box, Domain
 from nfref.runtime.annotations import Array, Callable, DTypeLike, Generator, Sequence
 
 LINES, CELLS = 5, 240  # lines; parts of each
 MOST, ON_A_LINE = 8, 4  # kinks; those of one line
-SECONDS = 0.5  # for the lines on which kinks are looked for
-WORTH = 0.2  # of a line, the least for which there has to be time
 
 
 @dataclass(frozen=True)
@@ -25,22 +22,6 @@ class Kink:
     row: np.ndarray  # (D,)
     direction: np.ndarray  # (D,) unit vector of the line on which it was found
     context_row: int
-
-
-def kinks_of(subject: Subject, domain: Domain, probes: Probes, rng: Generator) -> list[Kink]:
-    """Return the kinks of a subject in a box; none in other domains or where it has no answer."""
-    if not isinstance(domain, Box):
-        return []
-    rows, context_row = probes.rows[probes.bulk], probes.context_row[probes.bulk]
-    lines = SECONDS / subject.seconds_a_row() / CELLS / 2  # half of the rows narrow kinks down
-    if lines < WORTH:
-        return []
-    most = int(np.clip(lines, 1, LINES))
-    subject.stopwatch.restart()
-    try:
-        return find_kinks(subject.numbers, domain, rng, rows, context_row, most)
-    except NO_ANSWER:
-        return []
 
 
 def find_kinks(

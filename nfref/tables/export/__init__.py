@@ -25,7 +25,7 @@ from nfref.tables.files.archives import write_npz
 from nfref.tables.files.model_file import Model, load_model
 
 
-def export(model: Any, path: PathLike, *, weights: str = "inside") -> None:
+def export(model: Any, path: PathLike, *, to: str = "python", weights: str = "inside") -> None:
     """Write a fitted density as one Python file that needs NumPy alone.
 
     Parameters
@@ -36,6 +36,7 @@ def export(model: Any, path: PathLike, *, weights: str = "inside") -> None:
         RealNVP are exported, and such flows alone.
     path : path-like
         The file to write, whole or not at all.
+    to : {"python"}
     weights : {"inside", "beside"}
         Put the weights into the file, or into NAME.weights.npz beside it.
 
@@ -44,6 +45,7 @@ def export(model: Any, path: PathLike, *, weights: str = "inside") -> None:
     ValueError
         If a part of the model cannot be exported; nothing is written.
     """
+    check_choice("to", to, ("python",))
     check_choice("weights", weights, ("inside", "beside"))
     beside = Path(path).with_suffix(".weights.npz")
     if isinstance(model, (str, os.PathLike)) and os.path.realpath(model) == os.path.realpath(path):
