@@ -107,12 +107,12 @@ def bounded_supports(
 
 @dataclass(frozen=True)
 class _Ends:
-    """A column as it is, then with each of its natural ends; no column without such ends."""
+    """A column as it is, then with natural and with round ends; no column without such ends."""
 
     columns: list[Continuous]
     rows: SomeRows
     whole: tuple[Array, Array]  # values and weights of all rows
-    natural: int  # how many columns have natural ends; the others have round ones
+    natural: int  # columns with natural ends
 
     @classmethod
     def of(cls, column, values, weight, ends, seed):
@@ -127,15 +127,15 @@ class _Ends:
             ]
             return [one for one in columns if np.isfinite(one.middle) and 0 < one.scale < np.inf]
 
-        if len(values) < LEAST_ROWS:
-            return cls([], ([], weight), (values, weight), 0)
-        natural = bounded(natural_ends(column, values, ends))
-        counts_rows = _counts_rows(column, values, weight)
-        columns = natural + ([] if counts_rows else bounded(round_ends(column, values, ends)))
-        if not columns:
+        natural, rounds = [], []
+        if len(values) >= LEAST_ROWS:
+            natural = bounded(natural_ends(column, values, ends))
+            if not _counts_rows(column, values, weight):
+                rounds = bounded(round_ends(column, values, ends))
+        if not natural + rounds:
             return cls([], ([], weight), (values, weight), 0)
         rows = some_rows((column,), [values], weight, seed)
-        return cls([column, *columns], rows, (values, weight), len(natural))
+        return cls([column, *natural, *rounds], rows, (values, weight), len(natural))
 
     def chosen(self, fits):
         """Return the best of the bounded columns as a Chosen."""
@@ -143,16 +143,22 @@ class _Ends:
             return None
         (spread,), counts = self.rows
         real, *others = fits
-        best = real
-        for place, fitted in enumerate(others):
-            gain, error = mean_and_error(fitted.scores - best.scores, counts)
+        natural, rounds = others[: self.natural], others[self.natural :]
+
+        def gain_over(fitted):
+            """Return (gain, its error, whether rows should be beyond) over the best so far."""
             (own,) = fitted.columns
-            expected = best.mass_outside(own.low, own.high) * np.sum(self.whole[1])
-            if place >= self.natural:
-                better = gain > 0 and expected >= EXPECTED
-            else:
-                better = gain > error * (-ERRORS if expected >= EXPECTED else SURE)
-            if better or place == 0 < self.natural:
+            beyond = best.mass_outside(own.low, own.high) * np.sum(self.whole[1])
+            return *mean_and_error(fitted.scores - best.scores, counts), beyond >= EXPECTED
+
+        best = natural[0] if natural else real
+        for fitted in natural[1:]:
+            gain, error, expected = gain_over(fitted)
+            if gain > error * (-ERRORS if expected else SURE):
+                best = fitted
+        for fitted in rounds:
+            gain, _, expected = gain_over(fitted)
+            if gain > 0 and expected:
                 best = fitted
         if best is real:
             return None

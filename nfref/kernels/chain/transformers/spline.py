@@ -16,8 +16,8 @@ from nfref.kernels.chain.block_rows import rows_of
 from nfref.kernels.jit import body, called_kernel
 from nfref.kernels.simd.elementary import exp_neg, log, one_minus_exp_neg, softplus
 
-# The tape is (TAPE_ROWS, ROWS). During the search for the bin A and B hold the sums of widths and
-# heights so far, and SLOPE holds the place.
+# The tape is (TAPE_ROWS, ROWS). Before the search for the bin A and B serve the softmax, and during
+# it SLOPE holds the place.
 #   BIN          k; -1 in a linear tail
 #   SUM_W, SUM_H the parts of the width and of the height before the bin
 #   WIDTH, HEIGHT  those of the bin
