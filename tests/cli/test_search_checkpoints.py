@@ -71,7 +71,7 @@ def test_a_search_goes_on_with_more_time(folder, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         killed_after(patch, 1)
         with pytest.raises(RuntimeError):
-            main([*fit, "--time", "4", "--checkpoint", "c.npz"])
+            main([*fit, "--time", "5", "--checkpoint", "c.npz"])
     capsys.readouterr()
     assert main([*fit, "--time", "600", "--resume", "c.npz", "--out", "m.npz"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]

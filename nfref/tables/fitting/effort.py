@@ -16,12 +16,10 @@ from nfref.runtime.batching import ALIGNED
 # 42 trainings of 150 to 40,000 rows of 3, 10 and 30 columns took 0.66 to 1.55 times as long (Zen 5
 # with AVX-512). Fewer rows in a step take no less time, since kernels compute whole blocks.
 STEP_SECONDS, TRAINING_SECONDS = 7e-9, 0.025
-# Seconds of a whole fit for a row of a fold, at least about: on eight tables of 700 to 5,300 rows,
-# in two to five folds, with two busy processors (Zen 5), the default took 0.37 to 2.2 ms. 24 fits
-# of five tables had half, three quarters and all of the default's seconds: with 1 ms, equal shares
-# of the time for all trainings, and 0.4 for ``flow_search.GOOD_PART``, they lost 0.05 nats a row.
-ROW_SECONDS = 5e-4
-ONE_FOLD = 2  # folds that count for the only one, which has larger flows and one more of them
+# Seconds of a whole fit for a row of a fold, about, except with "quick". On eight tables, with two
+# processors (Zen 5), the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to
+# 0.6 ms on five of more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
+ROW_SECONDS = 1e-3
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
 SECOND_SHARE, LATER_SHARE = 0.1, 0.5
@@ -37,8 +35,8 @@ class Effort:
     A time budget should cost nothing against an effort that ends in the same time:
 
     - If the whole fit is expected to end in time, it is the same as without a budget.
-    - Otherwise it has as many folds as are expected to end in time. Cheap kinds come first, as with
-      "quick", and more follow while time is left.
+    - Otherwise it has as many folds as are expected to end in time, but at least those of "quick"
+      if these are. Cheap kinds come first, as with "quick", and more follow while time is left.
 
     Attributes
     ----------
@@ -51,6 +49,8 @@ class Effort:
     most, most_alone : int
         Most flow candidates, of several folds and of one. There a candidate is a single flow, and
         a fourth and a fifth gained 0.02 to 0.2 nats on three tables of 12,000 rows.
+    row_seconds : float
+        The seconds that a whole fit takes for a row of a fold, about.
     short : bool
         Whether time is short whatever the budget.
     """
@@ -60,6 +60,7 @@ class Effort:
     folds: int
     most: int
     most_alone: int
+    row_seconds: float = ROW_SECONDS
     short: bool = False
 
     def folds_for(self, rows: int, time_budget: float | None = None) -> int:
@@ -68,11 +69,14 @@ class Effort:
         folds = max(1, min(self.folds, rows, round(self.row_trainings / rows)))
         if time_budget is None:
             return folds
-        return max(1, min(folds, int(time_budget / (ROW_SECONDS * rows))))
+        affordable = max(1, int(time_budget / (self.row_seconds * rows)))
+        if not self.short:
+            affordable = max(affordable, EFFORTS["quick"].folds_for(rows, time_budget))
+        return min(folds, affordable)
 
     def is_short(self, rows: int, time_budget: float | None) -> bool:
         """Return True if a budget of seconds may not suffice for all folds."""
-        whole = max(self.folds_for(rows), ONE_FOLD) * ROW_SECONDS * rows
+        whole = self.folds_for(rows) * self.row_seconds * rows
         return self.short or (time_budget is not None and time_budget < whole)
 
     def pays(self, gains: Sequence[float], rows: float, seconds: float) -> bool:
@@ -100,7 +104,9 @@ class Effort:
 # Three folds and kinds gained -0.01 to 1.1 nats a row over two with "quick", in the median 0.07, on
 # 11 tables of 262 to 2,255 rows, for half a second more. Five folds lost 0.6 on one of them.
 EFFORTS = {
-    "quick": Effort(price=135, row_trainings=5_000, folds=3, most=3, most_alone=1, short=True),
+    "quick": Effort(
+        price=135, row_trainings=5_000, folds=3, most=3, most_alone=1, row_seconds=6e-4, short=True
+    ),
     "default": Effort(price=9.0, row_trainings=12_000, folds=5, most=4, most_alone=5),
     "thorough": Effort(price=0.9, row_trainings=40_000, folds=5, most=16, most_alone=16),
 }

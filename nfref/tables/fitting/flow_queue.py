@@ -150,12 +150,13 @@ class FlowQueue:
         left = self.plan.seconds_left()
         if stopped.is_set() or self.stop.is_set() or (k and left == 0):
             return None
+        turns = math.ceil((folds - k) / self.at_once(trained.kind))
         return train_flow(
             trained.kind,
             self.folds[k],
             trained.rng(k),
             self.plan,
-            None if left is None else max(self._limit(trained.kind, folds - k, left), 1e-3),
+            None if left is None else max(left / turns, 1e-3),
             lambda state: self._after_epoch(trained, k, state, stopped),
             self.current if key == self.first else None,
         )
@@ -232,15 +233,6 @@ class FlowQueue:
         )
         pace = sum(done.seconds for done in self.done) / max(work, 1e-9)
         return self.estimate(kind, folds) * pace / self.at_once(kind)
-
-    def _limit(self, kind, folds, left):
-        """Return how many of the seconds left the first training of so many may take.
-
-        It is an equal share, or more where other trainings probably need less: lengths differ.
-        """
-        turns = math.ceil(folds / self.at_once(kind))
-        others = self.seconds(kind, (turns - 1) * self.at_once(kind)) if self.done else left
-        return max(left / turns, left - others)
 
     def _expected(self):
         """Estimate the seconds of the whole search: of the first kinds, of one fold with the later.

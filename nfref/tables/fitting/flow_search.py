@@ -28,9 +28,7 @@ from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult
 
 CHEAP_PART = 1 / 3  # of the parameters of the largest kind that a cheap one has at most
-# Share of the estimated seconds of a kind that is worth having. A MAF, which comes first if time is
-# short, takes up to twice the epochs of a spline flow, so the estimates after it are high.
-GOOD_PART = 0.2
+GOOD_PART = 0.4  # share of the estimated seconds of a kind that is worth having
 
 
 def find_pool(
