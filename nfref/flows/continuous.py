@@ -222,23 +222,16 @@ class CNF(WithOptions, Flow):
         return Trajectory(solution.times, rows, log_det, *penalties, solution.evaluations)
 
     def solve_with_penalties(
-        self,
-        params: dict[str, Any],
-        rows: Array,
-        context: Array | None,
-        start: float,
-        end: float,
-        norm: str | None,
+        self, params: dict[str, Any], rows: Array, context: Array | None, norm: str | None
     ) -> tuple[Array, Array, Array, Array]:
-        """Return value, log_det, and the path's kinetic energy and Frobenius norm.
+        """Return inverse, log_det, and the path's kinetic energy and Frobenius norm.
 
         All are differentiable. Arguments are not checked; this is for objectives. Penalties are
-        integrals over |dt|, in both directions. Returns arrays (N, D), (N,), (N,), (N,).
+        integrals over |dt|. Returns arrays (N, D), (N,), (N,), (N,).
         """
-        last = self._solve(params, rows, context, start, end, norm)
-        sign = 1 if end > start else -1
+        last = self._solve(params, rows, context, 1.0, 0.0, norm)
         dim = self.dim
-        return last[:, :dim], last[:, dim], sign * last[:, dim + 1], sign * last[:, dim + 2]
+        return last[:, :dim], last[:, dim], -last[:, dim + 1], -last[:, dim + 2]
 
     def _velocity(self, params, t, rows, context):
         return velocity(params["net"], t, rows, context, self.activation)[0]
