@@ -32,7 +32,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
 from nfref.tables.fitting.gaps import fit_incomplete_table
@@ -116,7 +116,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     trimming: float | None = None
 
     def fit(
-        self, X: Any, y: None = None, sample_weight: Array | None = None
+        self, X: Array, y: None = None, sample_weight: Array | None = None
     ) -> "FlowOutlierDetector":
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
@@ -249,12 +249,12 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             )
         return found
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Array) -> Array:
         """Return the score less ``offset_``, (N,): negative for outliers."""
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Array) -> Array:
         """Return 1 for ordinary rows and -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 

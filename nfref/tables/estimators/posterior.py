@@ -564,7 +564,7 @@ class Posterior:
 
     # Pictures and files ---------------------------------------------------------------------
 
-    def plot(self, path: PathLike, other: Any = None, draws: int = 5000) -> None:
+    def plot(self, path: PathLike, other: "Posterior | None" = None, draws: int = 5000) -> None:
         """Write a picture of each pair of parameters: samples beside those of another posterior.
 
         Parameters
