@@ -8,7 +8,7 @@ from nfref.cli import arguments as arg
 from nfref.cli.arguments import Options, UsageError
 from nfref.cli.inputs import check_output, loaded_model, rows_for
 from nfref.cli.streams import printable, say_written
-from nfref.runtime.annotations import Any, Array, Params, Sequence
+from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.reading import numbered_columns
@@ -75,7 +75,7 @@ def plot_density(
     option: str,
     path: str,
     density: Any,
-    params: Params | None,
+    params: Any,
     columns: Sequence[str],
     x: Array | None = None,
 ) -> None:
