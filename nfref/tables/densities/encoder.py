@@ -7,7 +7,7 @@ have codes too. :func:`features` turns codes into the context of a pool.
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.tables.schema.columns import ColumnError, Continuous, alike, as_numbers
+from nfref.tables.schema.columns import Category, Column, ColumnError, Continuous, alike, as_numbers
 
 FEW_ROWS = 256  # up to which columns with the same kind of map are encoded together
 
@@ -40,7 +40,7 @@ class Encoder:
         Names of the given columns.
     """
 
-    def __init__(self, columns: Sequence[Any], given: Sequence[str] = ()) -> None:
+    def __init__(self, columns: Sequence[Column], given: Sequence[str] = ()) -> None:
         self.columns, self.given = columns, given
         self.places = places_of(columns, given)
         self.alike = alike(columns, self.places[1])
@@ -97,12 +97,12 @@ class Encoder:
         return found
 
 
-def check_can_be_given(column: Any, values: Array, first: int = 0) -> None:
+def check_can_be_given(column: Column, values: Array, first: int = 0) -> None:
     """Check that a column can take its given values, NaN excepted.
 
     ``first`` is the number of the first row in messages. Labels are checked where they are encoded.
     """
-    if column.kind == "category":
+    if isinstance(column, Category):
         return
     values = np.asarray(values, np.float64)
     if isinstance(column, Continuous):
@@ -123,19 +123,19 @@ def check_can_be_given(column: Any, values: Array, first: int = 0) -> None:
 # Context ----------------------------------------------------------------------------------
 
 
-def features(columns: Sequence[Any], codes: Array, centre: Any, scale: Any) -> Array:
+def features(columns: Sequence[Column], codes: Array, centre: Any, scale: Any) -> Array:
     """Return codes (N, J) as features for a network, (N, C)."""
     found = []
     for k, column in enumerate(columns):
         if isinstance(column, Continuous):
             found.append(codes[:, k, None])
-        elif column.kind == "category":
+        elif isinstance(column, Category):
             found.append(codes[:, k, None] == np.arange(len(column.labels)))
         else:
             found.append(np.clip((codes[:, k, None] - centre[k]) / scale[k], -5, 5))
     return np.concatenate(found, axis=1).astype(np.float64)
 
 
-def feature_count(columns: Sequence[Any]) -> int:
+def feature_count(columns: Sequence[Column]) -> int:
     """Return C, the number of :func:`features` of the columns."""
-    return sum(len(column.labels) if column.kind == "category" else 1 for column in columns)
+    return sum(len(column.labels) if isinstance(column, Category) else 1 for column in columns)

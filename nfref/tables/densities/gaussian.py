@@ -75,7 +75,7 @@ class Gaussian(Configuration):
     cholesky: np.ndarray
 
     @classmethod
-    def fit(cls, x: Array, weight: Array | None = None) -> Any:
+    def fit(cls, x: Array, weight: Array | None = None) -> "Gaussian":
         """Fit by maximum likelihood: mean and covariance of the rows, divided by N.
 
         Parameters
@@ -106,7 +106,7 @@ class Gaussian(Configuration):
         return cls(mean, std[:, None] * factor)
 
     @classmethod
-    def shrunk(cls, x: Array, weight: Array | None = None, part: float = 1.0) -> Any:
+    def shrunk(cls, x: Array, weight: Array | None = None, part: float = 1.0) -> "Gaussian":
         """Fit with correlations r shrunk to (1 - lambda) r, for any number of rows.
 
         lambda = sum Var(r_ij) / sum r_ij^2 over i < j, between 0 and 1: almost 0 for many rows, 1

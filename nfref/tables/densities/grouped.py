@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Array, Generator
 from nfref.runtime.checks import check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import Gaussian, check_factors, gaussian_log_prob, triangle
@@ -56,7 +56,9 @@ class GroupedGaussian(Configuration):
     slopes: np.ndarray
 
     @classmethod
-    def fit(cls, x: Array, context: Array | None, weight: Array | None = None) -> Any:
+    def fit(
+        cls, x: Array, context: Array | None, weight: Array | None = None
+    ) -> "GroupedGaussian | None":
         """Fit to rows x (N, D) and contexts (N, C); return None without two groups of rows."""
         if context is None:
             return None

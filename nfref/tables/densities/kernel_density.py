@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.bases.normal_mixture import logsumexp
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.runtime.batching import in_blocks
 from nfref.runtime.checks import as_rows
 from nfref.tables.densities.gaussian import LOG_TWO_PI, check_rows, first_best
@@ -36,7 +36,7 @@ class KernelDensity:
     bandwidth: float
 
     @classmethod
-    def choose(cls, x: Array, *, weight: Array | None = None) -> Any:
+    def choose(cls, x: Array, *, weight: Array | None = None) -> "KernelDensity":
         """Choose the width by cross-validation, and put a kernel of it on every row.
 
         Each fold, every fifth row, is scored by kernels on the other rows. The width with the

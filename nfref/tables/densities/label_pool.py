@@ -25,12 +25,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime import blas
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Sequence
+from nfref.runtime.annotations import Array, Callable, Generator, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.label_models import LabelledRows, LabelNetwork, LabelTrees, log_softmax
 from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import stacking_weights
+from nfref.tables.schema.columns import Column
 
 FITTED_ROWS = 20_000  # most rows to fit
 LARGEST = 5.0  # units at which numbers are clipped
@@ -185,7 +186,7 @@ class LabelPool(Configuration):
         """Sample as :meth:`LatentClasses.sample` does."""
         return self.classes.sample(rng, n)
 
-    def describes(self, columns: Sequence[Any], given: Sequence[int]) -> bool:
+    def describes(self, columns: Sequence[Column], given: Sequence[int]) -> bool:
         """Return whether the pool is for such columns, with those places given."""
         return (
             self.classes.describes(columns, given)

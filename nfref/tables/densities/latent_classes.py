@@ -27,7 +27,7 @@ from nfref.runtime.checks import check_floats, check_log_shares, check_rng, requ
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 from nfref.tables.densities.wide import student_log_prob
-from nfref.tables.schema.columns import Count
+from nfref.tables.schema.columns import Category, Column, Count
 
 CLASSES = (1, 2, 4, 8, 16)  # numbers of classes that are tried
 MOST_COMBINATIONS = 64  # most combinations of labels that have a class each
@@ -64,9 +64,9 @@ class LabelProbabilities(Configuration):
         u = rng.random(len(classes)) * edges[classes, -1]
         return np.sum(u[:, None] >= edges[classes, :-1], axis=1)
 
-    def describes(self, column: Any, classes: int) -> bool:
+    def describes(self, column: Column, classes: int) -> bool:
         """Return whether this is for such a column and this number of classes."""
-        return column.kind == "category" and self.log_prob.shape == (classes, len(column.labels))
+        return isinstance(column, Category) and self.log_prob.shape == (classes, len(column.labels))
 
     def _check(self):
         check_log_shares("log_prob", self.log_prob, None, None)
@@ -159,11 +159,11 @@ class Numbers(Configuration):
         drawn = np.clip(np.round(middle + scale * stdtrit(FREEDOM, u)), self.low, self.high)
         return np.where(rng.random(len(classes)) < self.table[classes], self.seen[place], drawn)
 
-    def describes(self, column: Any, classes: int) -> bool:
+    def describes(self, column: Column, classes: int) -> bool:
         """Return as :meth:`LabelProbabilities.describes` does."""
         ends = (self.low, self.high)
         return (
-            column.kind == "count"
+            isinstance(column, Count)
             and (column.low, column.high) == ends
             and len(self.middle) == classes
         )
@@ -225,7 +225,7 @@ class Normal(Configuration):
         """Sample a number for each class, (N,)."""
         return self.middle[classes] + self.spread[classes] * rng.standard_normal(len(classes))
 
-    def describes(self, column: Any, classes: int) -> bool:
+    def describes(self, column: Column, classes: int) -> bool:
         """Return as :meth:`LabelProbabilities.describes` does."""
         return column.kind not in ("category", "count") and len(self.middle) == classes
 
@@ -235,11 +235,11 @@ class Normal(Configuration):
         require(np.all(self.spread > 0), "spread: expected numbers above 0")
 
 
-def part_of(column: Any, values: Array, shares: Array) -> Any:
+def part_of(column: Column, values: Array, shares: Array) -> Any:
     """Fit one column in each class; ``shares`` (N, R) are the weights of rows there."""
-    if column.kind == "category":
+    if isinstance(column, Category):
         return LabelProbabilities.fit(values.astype(np.int64), shares, len(column.labels))
-    if column.kind == "count":
+    if isinstance(column, Count):
         return Numbers.fit(values, shares, column)
     return Normal.fit(values, shares)
 
@@ -258,7 +258,7 @@ class CodedRows:
     """
 
     codes: Array
-    columns: Sequence[Any]
+    columns: Sequence[Column]
     weight: Array
     given: Sequence[int] = ()
 
@@ -282,7 +282,7 @@ class LatentClasses(Configuration):
     given: tuple = ()
 
     @classmethod
-    def fit(cls, rows: CodedRows, classes: int, rng: Generator) -> Any:
+    def fit(cls, rows: CodedRows, classes: int, rng: Generator) -> "LatentClasses":
         """Fit by expectation-maximisation from random classes, R of them."""
         shares = check_rng(rng).dirichlet(np.full(classes, 0.5), len(rows.codes))
         previous = -np.inf
@@ -399,7 +399,7 @@ class LatentClasses(Configuration):
             np.float64
         )
 
-    def describes(self, columns: Sequence[Any], given: Sequence[int]) -> bool:
+    def describes(self, columns: Sequence[Column], given: Sequence[int]) -> bool:
         """Return whether the classes are for such columns, with those places given."""
         return (
             len(columns) == len(self.parts)

@@ -76,7 +76,7 @@ class GaussianMixture(Configuration):
         starts: int = STARTS,
         iterations: int = 200,
         tolerance: float = 2e-4,
-    ) -> Any:
+    ) -> "GaussianMixture":
         """Fit by EM (Bishop 2006, section 9.2) in logarithms, from the likeliest of several starts.
 
         Parameters
@@ -122,7 +122,7 @@ class GaussianMixture(Configuration):
         starts: int = STARTS,
         iterations: int = 200,
         tolerance: float = 2e-4,
-    ) -> list[Any]:
+    ) -> list["GaussianMixture"]:
         """Fit a mixture to each of several tables of D columns, with arguments as :meth:`fit`."""
         checked = [check_rows(x, weight) for x, weight in zip(tables, weights)]
         least, dim = min(len(x) for x, _ in checked), checked[0][0].shape[1]
@@ -165,7 +165,7 @@ class GaussianMixture(Configuration):
         *,
         weight: Array | None = None,
         validation_weight: Array | None = None,
-    ) -> Any:
+    ) -> "GaussianMixture":
         """Fit the mixture of the size (:func:`sizes`) with the highest density of validation rows.
 
         Parameters

@@ -36,7 +36,7 @@ def stacking_weights(
     log_densities: Array,
     weight: Array | None = None,
     prior: Array | None = None,
-    tolerance: float = 1e-9,
+    tolerance: float = 1e-6,
     iterations: int = 5000,
 ) -> Array:
     """Return weights (K,) of a linear pool, by EM.

@@ -25,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Array, Generator
 from nfref.runtime.checks import as_rows, check_floats, check_rng, require
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.interrupts import held
@@ -72,7 +72,7 @@ class Vine(Configuration):
     reach: float = math.inf
 
     @classmethod
-    def fit(cls, x: Array) -> Any:
+    def fit(cls, x: Array) -> "Vine":
         """Fit rows that count once each; repeat a row that counts more often.
 
         Parameters

@@ -29,6 +29,7 @@ WIDE_PART = 0.01  # weight of the wide density beside a mixture while its size i
 ONE_FOLD_CHOOSES = 1000  # rows from which on one fold chooses the size of a mixture
 # A size whose first folds score so many standard errors below another size is not fitted further.
 FIRST_FOLDS, HOPELESS = 2, 2.0
+SMALLEST_WEIGHT = 1e-3  # a lighter candidate is left out: new rows lost under 1e-4 nats by it
 MIXTURE_ROWS = 20_000  # most rows for a mixture: more teach it nothing, and EM passes over all
 
 
@@ -269,7 +270,7 @@ def pool_weights(
         gains = [np.zeros(len(used)) if one.gains is None else one.gains for one in candidates]
         expected = known + np.stack(gains, axis=1)[used]
     weights = stacking_weights(expected, None if weight is None else weight[used], prior)
-    weights = np.where(weights < 1e-6, 0.0, weights)
+    weights = np.where((weights < SMALLEST_WEIGHT) & (prior == 0), 0.0, weights)
     return used, known, weights / np.sum(weights)
 
 

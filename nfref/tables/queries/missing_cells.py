@@ -17,7 +17,8 @@ from nfref.tables.queries.given_values import row_given
 from nfref.tables.queries.marginals import Noise
 from nfref.tables.schema.columns import is_missing, with_gaps
 
-DRAWS = 1000
+# Samples of a row that come first, the standard error in nats up to which they suffice, and all.
+FIRST_DRAWS, SMALL_ERROR, DRAWS = 200, 0.01, 1000
 FEWEST = 200  # weighted samples of a row that is filled; for many tables, 20 for each of them
 
 
@@ -48,7 +49,7 @@ class Marginal:
 def log_marginal(
     density: TableDensity,
     table: Sequence[Array],
-    draws: int = DRAWS,
+    draws: int | None = None,
     sampler: ConditionalSampler | None = None,
 ) -> Marginal:
     """Return the log-likelihood of the known cells of every row.
@@ -58,8 +59,9 @@ def log_marginal(
     density : TableDensity
     table : list of (N,) arrays
         The columns' values, NaN or None where they are missing.
-    draws : int
-        S, for each row with gaps. The result of a row does not depend on the others.
+    draws : int, optional
+        S, for each row with gaps. Without it, ``FIRST_DRAWS`` if they leave an error of at most
+        ``SMALL_ERROR``, and ``DRAWS`` otherwise. The result of a row does not depend on the others.
     sampler : ConditionalSampler, optional
         The sampler of that density, if you have one already.
 
@@ -77,22 +79,14 @@ def log_marginal(
         return Marginal(log_prob, error, effective)
     sampler = sampler or ConditionalSampler(density)
     cells = sampler.encode([values[places] for values in table])
-    draws = 1 if sampler.exact else draws
     done = np.zeros(len(places), bool)
     for own, found, bound in () if sampler.exact else _without_samples(sampler, cells):
         log_prob[places[own]], error[places[own]] = found + cells.log_slope[own], bound
         done[own] = True
     left = np.flatnonzero(~done)
-    noise = Noise.sample(np.random.default_rng(0), 1, draws, cells.u.shape[1])
-    with blas.one_thread():
-        for block in sampler.blocks(cells.at(left), draws, None, noise):
-            own = left[block.places]
-            here = places[own]
-            mean = np.logaddexp.reduce(block.log_weight, axis=1) - np.log(draws)
-            log_prob[here] = mean + cells.log_slope[own]
-            if draws > 1:
-                effective[here] = 1 / np.sum(block.shares() ** 2, axis=1)
-                error[here] = np.sqrt(np.maximum(draws / effective[here] - 1, 0) / (draws - 1))
+    stages = (FIRST_DRAWS, DRAWS - FIRST_DRAWS) if draws is None else (draws,)
+    found = _by_samples(sampler, cells.at(left), (1,) if sampler.exact else stages)
+    log_prob[places[left]], error[places[left]], effective[places[left]] = found
     counted = [column.name not in density.given for column in density.columns]
     nothing = places[~cells.known[:, counted].any(axis=1)]  # their likelihood is 1
     log_prob[nothing], error[nothing] = 0.0, 0.0
@@ -111,6 +105,31 @@ def _without_samples(sampler, cells):
         if discrete is not None:
             found = found + discrete.log_prob(cells.codes[rows])
         yield rows, found, grid.error
+
+
+def _by_samples(sampler, cells, stages):
+    """Return (log-likelihoods, their errors, effective numbers of samples) of rows, (N,) each.
+
+    A stage adds samples to the rows whose error is not small yet.
+    """
+    rows, rng = len(cells.u), np.random.default_rng(0)
+    error, used, left = np.zeros(rows), np.zeros(rows), np.arange(rows)
+    total, squares = np.full((2, rows), -np.inf)  # logarithms of the sums of weights
+    for more in stages:
+        noise = Noise.sample(rng, 1, more, cells.u.shape[1])
+        with blas.one_thread():
+            for block in sampler.blocks(cells.at(left), more, None, noise):
+                own, weight = left[block.places], block.log_weight
+                total[own] = np.logaddexp(total[own], np.logaddexp.reduce(weight, axis=1))
+                squares[own] = np.logaddexp(squares[own], np.logaddexp.reduce(2 * weight, axis=1))
+        used[left] += more
+        effective = used.copy()  # where all samples are impossible, their weights are equal
+        possible = total > -np.inf
+        effective[possible] = np.exp(2 * total[possible] - squares[possible])
+        error = np.sqrt(np.maximum(used / effective - 1, 0) / np.maximum(used - 1, 1))
+        left = np.flatnonzero(error > SMALL_ERROR)
+    exact = used == 1
+    return total - np.log(used) + cells.log_slope, error, np.where(exact, np.inf, effective)
 
 
 def impute(

@@ -568,6 +568,26 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
     assert np.all(np.isfinite(filled[1]))
 
 
+def test_few_samples_suffice_where_their_error_is_small():
+    """Near a Gaussian, weights are nearly equal; far from it, a row takes all its samples."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 4))
+    x[:, 3] = x[:, 0] * x[:, 1] + 0.05 * x[:, 3]
+    model = nfref.FlowDensity("maf", members=1, epochs=10, random_state=0).fit(x)
+    gaps = x[:40].copy()
+    gaps[:20, [1, 2]], gaps[20:, [0, 3]] = GAP, GAP
+    density, table = model.density_, list(gaps.T)
+    found = missing_cells.log_marginal(density, table)
+    few = found.error <= missing_cells.SMALL_ERROR
+    assert 0 < np.sum(few) < len(x)
+    assert np.sum(found.effective <= missing_cells.FIRST_DRAWS) > 10
+    assert np.all(found.effective[~few] <= missing_cells.DRAWS)
+    precise = missing_cells.log_marginal(density, [column[few] for column in table], 20_000)
+    assert np.all(np.abs(found.log_prob[few] - precise.log_prob) < 5 * missing_cells.SMALL_ERROR)
+    alone = missing_cells.log_marginal(density, [column[7:8] for column in table])
+    assert alone.log_prob == pytest.approx(found.log_prob[7:8], abs=1e-12)
+
+
 @pytest.mark.parametrize(
     "every, budget, rounds",
     [(12, None, 6), (4, None, 10), (2, None, 2 * gaps.MOST_ROUNDS), (4, 1e-3, 1), (4, 1e3, 10)],
