@@ -12,6 +12,7 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.queries import quantiles
 from nfref.tables.queries.column_grid import TOLERANCE, Line, _refined
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.marginals import ClosedForm
 
 LEVELS = np.array([1e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
 
@@ -128,7 +129,8 @@ def test_flows_that_take_the_column_last_are_exact(share):
         (FittedFlow(density, params), gaussian), np.array([share, 1 - share]), ("maf", "gaussian")
     )
     rows = rng.standard_normal((6, 3))
-    (grid,) = Line(pool, 2, None).grids(rows, np.arange(2))
+    # Without a closed form in the pool another one near it places the first nodes.
+    (grid,) = Line(pool, 2, lambda: ClosedForm.of([gaussian], np.ones(1))).grids(rows, np.arange(2))
     assert np.all(grid.error == 0)
     z, _ = density.flow.inverse(params["flow"], rows)
     # The density of the first two columns is that of the row over that of the last one alone.
