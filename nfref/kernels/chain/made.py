@@ -81,21 +81,19 @@ def n_context_of(net):
 
 
 @body
-def units_seen(net, layer, group):
-    """Return the number of units in the layer below that a group of ``layer`` sees."""
-    if layer == 1:
-        return n_context_of(net) + net.group_ends[0, group + 1] - 1
-    return net.group_ends[layer - 1, group + 1]
+def known_before(net, layer, group):
+    """Return the number of units in the layer below before the start of a group of places."""
+    context = n_context_of(net) if layer == 1 else 0
+    return context + net.group_ends[layer - 1, group]
 
 
 @body
-def known_before(net, layer, group):
-    """Return the number of units in the layer below before the start of a group of places."""
-    return (
-        n_context_of(net) + net.group_ends[0, group]
-        if layer == 1
-        else (net.group_ends[layer - 1, group])
-    )
+def units_seen(net, layer, group):
+    """Return the number of units in the layer below that a group of ``layer`` sees.
+
+    Of inputs, these are the places before its last one.
+    """
+    return known_before(net, layer, group + 1) - (1 if layer == 1 else 0)
 
 
 @body

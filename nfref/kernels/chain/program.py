@@ -7,6 +7,7 @@ The result is a list of pieces in the order of execution.
 
 import math
 from contextlib import nullcontext, suppress
+from functools import cache
 
 import numpy as np
 
@@ -113,10 +114,10 @@ class Program:
         found = self.chains.get((dtype, gradient))
         if found is None:
             ensure_compiled(dtype, gradient)
-            code, types = self.unlinked.code.copy(), types_for(dtype)
+            code = self.unlinked.code.copy()
             for (kind, kernel), places in self.calls.items():
                 if gradient or kind in VALUES:
-                    code[places] = address(kernel, types[kind])
+                    code[places] = _address(kernel, kind, dtype)
             found = self.chains[dtype, gradient] = self.unlinked._replace(code=code)
         return found
 
@@ -195,6 +196,11 @@ class Program:
         blocks = -(-n // ROWS)
         share = max(2 if self.size >= MANY and blocks > 3 else 1, -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
+
+
+@cache  # a small table trains many flows, and types take as long as a few steps
+def _address(kernel, kind, dtype):
+    return address(kernel, types_for(dtype)[kind])
 
 
 def joined(arrays, dtype):

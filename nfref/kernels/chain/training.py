@@ -157,9 +157,10 @@ def _found_layout(program, unflatten, vector):
     mask, counts = np.zeros(program.size, dtype), np.zeros(size, dtype)
     mask[used], counts[places[used]] = 1, 1
     layout = Layout(places, mask, back, counts)
-    # Numbers drawn at random tell whether packing does anything else to them.
-    drawn = np.random.default_rng(0).standard_normal(max(size, program.size), dtype)
-    some, g_theta = drawn[:size], drawn[: program.size]
+    # Fractions of both signs tell whether packing does anything else to numbers.
+    most = max(size, program.size)
+    fractions = (1 / (np.arange(most) - most // 2 - 0.25)).astype(dtype)
+    some, g_theta = fractions[:size], fractions[: program.size]
     same = np.array_equal(
         program.pack(unflatten(some)["flow"], dtype), layout.packed(some)
     ) and np.array_equal(

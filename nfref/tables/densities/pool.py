@@ -285,7 +285,7 @@ class Pool(Configuration):
     weights: np.ndarray
     names: tuple
 
-    @property
+    @cached_property
     def flows(self) -> list[int]:
         """The places of the members that are flows."""
         return [k for k, member in enumerate(self.members) if isinstance(member, FittedFlow)]
