@@ -246,7 +246,7 @@ def _of_table(options, thing, skip, rng):
         raise UsageError(
             f"--dim: expected {dim}, as {options.density} has columns, got {options.dim}"
         )
-    discrete: Any = None
+    discrete: list[int] | None = None
     if options.discrete is not None:
         discrete = []
         for name in options.discrete.split(","):

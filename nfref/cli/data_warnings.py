@@ -8,7 +8,7 @@ import numpy as np
 from nfref.cli.data import Data
 from nfref.cli.split import Split
 from nfref.cli.streams import complain, note
-from nfref.runtime.annotations import Any, Array, Iterator, Sequence
+from nfref.runtime.annotations import Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.supports import Supports
@@ -25,7 +25,7 @@ MOST_NAMED = 50  # most columns that a line about all of them names
 OFTEN = 0.2  # share of the rows from which one value counts as frequent
 
 
-def say_remark(data: Data, sure: Any) -> None:
+def say_remark(data: Data, sure: object) -> None:
     """Print which line was taken for names, if that was a guess."""
     if data.table.remark and not sure:
         if data.table.doubtful:

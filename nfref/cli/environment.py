@@ -6,7 +6,6 @@
 import os
 import warnings
 from importlib import import_module
-from typing import Any
 
 from nfref.cli.arguments import UsageError
 
@@ -47,7 +46,7 @@ def _problem_of(library):
     return next((one for one in complaints if one.startswith("Environment variable")), "")
 
 
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, str | int]:
     """Return versions, processor, backend and cache folder, as text by name."""
     import platform
     from importlib.metadata import version

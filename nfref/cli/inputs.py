@@ -152,7 +152,7 @@ def _at_column(name, value, columns):
     return next((split for split in splits if split[0] in columns), (name, value))
 
 
-def given_values(model: Model, asked: Sequence[tuple[str, Any]], path: str) -> dict[str, Any]:
+def given_values(model: Model, asked: Sequence[tuple[str, str]], path: str) -> dict[str, Any]:
     """Return name -> value of --given, after checking that each column can take its value."""
     columns = getattr(model.density, "columns", ())
     asked = [_at_column(name, value, [column.name for column in columns]) for name, value in asked]

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TextIO
 
 _QUIET: ContextVar[bool] = ContextVar("nfref_quiet", default=False)
 
@@ -37,7 +37,7 @@ def is_closed() -> bool:
 
 
 @contextlib.contextmanager
-def utf8_output() -> Iterator[Any]:
+def utf8_output() -> Iterator[TextIO]:
     """Yield standard output as UTF-8, so that it can be read again."""
     if not hasattr(sys.stdout, "reconfigure"):
         yield sys.stdout

@@ -18,17 +18,8 @@ from dataclasses import dataclass, field, replace
 import autograd.numpy as np
 import numpy
 
+from nfref.continuous import dynamics
 from nfref.continuous.adjoint import System, solve_adjoint, solve_direct
-from nfref.continuous.dynamics import (
-    ACTIVATIONS,
-    EXACT_LAYERS,
-    TRACES,
-    Fixed,
-    norm_matrix,
-    right_hand_side,
-    trace_matrix,
-    velocity,
-)
 from nfref.continuous.dynamics_vjp import exact_vjp
 from nfref.continuous.solve import WithOptions, solve
 from nfref.flow import Flow
@@ -111,8 +102,8 @@ class CNF(WithOptions, Flow):
 
     _converters = {
         "hidden": check_hidden,
-        "activation": one_of(ACTIVATIONS),
-        "trace": one_of(TRACES),
+        "activation": one_of(dynamics.ACTIVATIONS),
+        "trace": one_of(dynamics.TRACES),
         "gradient": one_of(("adjoint", "direct")),
         "probes": as_array,
     }
@@ -121,10 +112,10 @@ class CNF(WithOptions, Flow):
         super().__post_init__()
         if self.probes is not None and (self.probes.ndim != 3 or self.probes.shape[2] != self.dim):
             raise ValueError(f"probes: expected shape (K, N, {self.dim}), got {self.probes.shape}")
-        if self.trace == "exact" and len(self.hidden) > EXACT_LAYERS:
+        if self.trace == "exact" and len(self.hidden) > dynamics.EXACT_LAYERS:
             raise ValueError(
                 "trace: expected 'brute' or 'hutchinson' for more than "
-                f"{EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}"
+                f"{dynamics.EXACT_LAYERS} hidden layers, got 'exact' with {len(self.hidden)}"
             )
         if self.gradient == "direct" and self.solver != "rk4":
             raise ValueError(
@@ -222,26 +213,19 @@ class CNF(WithOptions, Flow):
         return Trajectory(solution.times, rows, log_det, *penalties, solution.evaluations)
 
     def solve_with_penalties(
-        self,
-        params: dict[str, Any],
-        rows: Array,
-        context: Array | None,
-        start: float,
-        end: float,
-        norm: str | None,
+        self, params: dict[str, Any], rows: Array, context: Array | None, norm: str | None
     ) -> tuple[Array, Array, Array, Array]:
-        """Return value, log_det, and the path's kinetic energy and Frobenius norm.
+        """Return inverse, log_det, and the path's kinetic energy and Frobenius norm.
 
         All are differentiable. Arguments are not checked; this is for objectives. Penalties are
-        integrals over |dt|, in both directions. Returns arrays (N, D), (N,), (N,), (N,).
+        integrals over |dt|. Returns arrays (N, D), (N,), (N,), (N,).
         """
-        last = self._solve(params, rows, context, start, end, norm)
-        sign = 1 if end > start else -1
+        last = self._solve(params, rows, context, 1.0, 0.0, norm)
         dim = self.dim
-        return last[:, :dim], last[:, dim], sign * last[:, dim + 1], sign * last[:, dim + 2]
+        return last[:, :dim], last[:, dim], -last[:, dim + 1], -last[:, dim + 2]
 
     def _velocity(self, params, t, rows, context):
-        return velocity(params["net"], t, rows, context, self.activation)[0]
+        return dynamics.velocity(params["net"], t, rows, context, self.activation)[0]
 
     def _init(self, rng):
         return {"net": init_mlp(rng, (self.dim + 1 + self.context_dim, *self.hidden, self.dim))}
@@ -341,17 +325,17 @@ class NeuralSystem(System):
         net = [{"weight": weight, "bias": bias} for weight, bias in zip(layers[::2], layers[1::2])]
         return net, context
 
-    def fixed(self, net: list[dict[str, Array]]) -> Fixed:
+    def fixed(self, net: list[dict[str, Array]]) -> dynamics.Fixed:
         """Return the constants of one solve."""
         flow = self.flow
         probes = flow.probes
         if probes is not None:
             probes = probes.astype(net[0]["weight"].dtype)
         with blas.one_thread():
-            return Fixed(
+            return dynamics.Fixed(
                 probes=probes,
-                matrix=trace_matrix(net) if flow.trace == "exact" else None,
-                gram=norm_matrix(net) if self.norm == "exact" else None,
+                matrix=dynamics.trace_matrix(net) if flow.trace == "exact" else None,
+                gram=dynamics.norm_matrix(net) if self.norm == "exact" else None,
             )
 
     def run(
@@ -360,7 +344,7 @@ class NeuralSystem(System):
         formula: Callable[..., Any],
         net: list[dict[str, Array]],
         context: Array | None,
-        fixed: Fixed,
+        fixed: dynamics.Fixed,
         *others: Any,
     ) -> Any:
         """Return ``formula(*others)``, computed by its twin if there is one."""
@@ -378,7 +362,7 @@ class NeuralSystem(System):
         activation, trace, norm = self.flow.activation, self.flow.trace, self.norm
 
         def formula(t, state):
-            return right_hand_side(net, t, state, context, fixed, activation, trace, norm)
+            return dynamics.right_hand_side(net, t, state, context, fixed, activation, trace, norm)
 
         return lambda t, state: self.run("derivative", formula, net, context, fixed, t, state)
 

@@ -126,4 +126,4 @@ class PathLikelihood(Checked):
         if norm is None:
             nothing = np.zeros(len(x), dtype=x.dtype)
             return *flow._inverse(params, x, context), nothing, nothing
-        return flow.solve_with_penalties(params, x, context, 1.0, 0.0, norm)
+        return flow.solve_with_penalties(params, x, context, norm)

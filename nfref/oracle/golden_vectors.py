@@ -60,12 +60,12 @@ def load(source: PathLike) -> dict[str, Any]:
     return {**golden, "flow": rebuild(golden["flow"])}
 
 
-def is_leaf(node: Any) -> bool:
+def is_leaf(node: object) -> bool:
     """Check that a node of the JSON is an array."""
     return isinstance(node, dict) and set(node) == {"shape", "decimal", "hex"}
 
 
-def array_of(node: Any) -> Array:
+def array_of(node: dict[str, Any]) -> Array:
     """Return the float64 array of a leaf."""
     values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
     return values.reshape(node["shape"])

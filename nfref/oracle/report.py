@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Any, Array, Callable, Sequence
 
 FORMAT, FORMAT_VERSION = "nfref oracle report", "1.3.0"
 PASS, FAIL, INCONCLUSIVE, NOT_APPLICABLE = "pass", "fail", "inconclusive", "not applicable"
@@ -240,7 +240,7 @@ def verdict(
     return passed(name, why, float(error[worst]), float(tolerance[worst]))
 
 
-def show(row: Any) -> str:
+def show(row: Array | Sequence[float]) -> str:
     """Return a row of numbers as short text: six digits, at most six numbers."""
     numbers = [f"{value:.6g}" for value in list(row)[:6]]
     return "[" + ", ".join(numbers) + (", ..." if len(row) > 6 else "") + "]"

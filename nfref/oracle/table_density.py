@@ -276,7 +276,7 @@ class _Check:
         )
         yield from map(self.explained, report.rows)
 
-    def support(self, inner: Any, table: Array, box: Box) -> Callable | None:
+    def support(self, inner: InUnits, table: Array, box: Box) -> Callable | None:
         """Return a function that is True where log p is not -inf, or None if log p is never -inf.
 
         Rows far out have been judged before.
@@ -294,7 +294,7 @@ class _Check:
             return None
         return lambda z: inner(z) != -np.inf if len(z) else np.zeros(0, dtype=bool)
 
-    def sampler(self, inner: Any, columns: list[int]) -> Callable:
+    def sampler(self, inner: InUnits, columns: list[int]) -> Callable:
         """Return a sampler in the units of ``inner``; discrete values are spread over intervals."""
 
         def sample(rng, n):

@@ -7,21 +7,6 @@ from typing import Any, TypeAlias
 from numpy.random import Generator
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = [
-    "Any",
-    "Array",
-    "Callable",
-    "DTypeLike",
-    "Generator",
-    "Iterable",
-    "Iterator",
-    "Mapping",
-    "Params",
-    "PathLike",
-    "Places",
-    "Sequence",
-]
-
 # Formulas take anything that computes like an array: a number, a box of autograd's, an object
 # array of sixty-digit numbers.
 Array: TypeAlias = NDArray[Any]

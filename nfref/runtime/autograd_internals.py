@@ -10,23 +10,6 @@ from autograd import grad, make_jvp
 
 from nfref.runtime.annotations import Any
 
-__all__ = [
-    "Box",
-    "SparseObject",
-    "boxes",
-    "defjvp",
-    "defvjp",
-    "defvjp_argnums",
-    "getval",
-    "is_forward_mode",
-    "isbox",
-    "notrace_primitive",
-    "parts",
-    "primitive",
-    "traces_of",
-    "vspace",
-]
-
 
 def _another_version(came):
     """Return the error for an autograd with other internals."""

@@ -84,11 +84,8 @@ class Metropolis(Checked):
 
     _converters = {"step": check_positive, "steps": check_count}
     _drifts = False
+    _rejects = True
     _best_acceptance = 0.234  # of a random walk in many dimensions (Roberts, Gelman, Gilks 1997)
-
-    @property
-    def _rejects(self):
-        return True
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_penalties_are_the_integrals_along_the_path(hidden, trace):
             jacobian_norm = jacobian_norm + weight * np.sum((slope / (2 * step)) ** 2, axis=1)
     np.testing.assert_allclose(-path.kinetic[-1], kinetic, rtol=1e-5)
     np.testing.assert_allclose(-path.jacobian[-1], jacobian_norm, rtol=1e-5)
-    _, _, ours, norms = flow.solve_with_penalties(params, x, None, 1.0, 0.0, trace)
+    _, _, ours, norms = flow.solve_with_penalties(params, x, None, trace)
     np.testing.assert_allclose(ours, -path.kinetic[-1], rtol=1e-8)
     np.testing.assert_allclose(norms, -path.jacobian[-1], rtol=1e-8)
 

@@ -303,6 +303,37 @@ def test_digits_that_float32_loses_are_seen():
     assert check_flow(naive, **arguments).lead.name == "finite_forward"
 
 
+def broken_on_knots(fault):
+    """A monotone map of straight pieces, right everywhere but on its knots."""
+    knots, images = np.array([-2.0, -0.5, 1.0, 2.0]), np.array([-2.0, -1.0, 0.8, 2.0])
+
+    def mapped(rows, knots, images):
+        slopes = np.diff(images) / np.diff(knots)
+        k = np.clip(np.searchsorted(knots, rows, side="right") - 1, 0, len(slopes) - 1)
+        outside = (rows < knots[0]) | (rows > knots[-1])
+        values = np.where(outside, rows, images[k] + slopes[k] * (rows - knots[k]))
+        log_slope = np.where(outside, 0, np.log(slopes[k]))
+        return fault(values, log_slope, np.isin(rows, knots), rows == knots[-1])
+
+    return lambda z: mapped(z, knots, images), lambda x: mapped(x, images, knots)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda x, slope, on, last: (x, np.sum(np.where(last, np.nan, slope), axis=1)),
+        lambda x, slope, on, last: (x, np.sum(np.where(on, -5, slope), axis=1)),
+        lambda x, slope, on, last: (x + 0.3 * on, np.sum(slope, axis=1)),
+    ],
+    ids=["nan at the end", "log_det", "value"],
+)
+def test_a_flow_that_is_wrong_on_its_knots_alone_is_seen(fault):
+    right = broken_on_knots(lambda x, slope, on, last: (x, np.sum(slope, axis=1)))
+    assert check_flow(*right, dim=2, rng=rng()).ok
+    report = check_flow(*broken_on_knots(fault), dim=2, rng=rng())
+    assert {row.name for row in report.failures} == {"knots_forward", "knots_inverse"}
+
+
 def test_parameters_that_change_are_seen():
     params = {"scale": np.array([2.0])}
 

@@ -21,15 +21,7 @@ import autograd.numpy as np
 from nfref.flow import Flow, check_flow, maps_as
 from nfref.flows.composition import Chain, Composition, Wrapped, with_fields_of
 from nfref.flows.data_dependent import Adaptive, adapted, keeps_statistics
-from nfref.flows.images.layers import (
-    ActNorm,
-    ChannelCoupling,
-    ImageFlow,
-    InvertibleConv,
-    SplitPrior,
-    Squeeze,
-    TopPrior,
-)
+from nfref.flows.images import layers
 from nfref.flows.linear import random_pivots
 from nfref.runtime.annotations import Any, Sequence
 from nfref.runtime.checks import check_count, one_of
@@ -87,7 +79,7 @@ class OnFirst(Wrapped, Adaptive):
 
 
 @dataclass(frozen=True)
-class Glow(ImageFlow, Composition):
+class Glow(layers.ImageFlow, Composition):
     """Glow on raveled (C, H, W) images, as a flow from (N, C*H*W) standard normal rows.
 
     Latent rows hold the parts in the order of the levels, deepest first: at every level the
@@ -158,7 +150,7 @@ class Glow(ImageFlow, Composition):
     output_gain: bool = True
 
     _converters = {
-        **ChannelCoupling._converters,
+        **layers.ChannelCoupling._converters,
         "levels": check_count,
         "steps": check_count,
         "permutation": one_of(("lu", "full")),
@@ -201,18 +193,18 @@ class Glow(ImageFlow, Composition):
 
     def _level(self, shape, level):
         """Return the flows of a level and of the levels inside it, in the direction z -> x."""
-        unsqueezed = Squeeze(shape)
+        unsqueezed = layers.Squeeze(shape)
         channels, height, width = squeezed = unsqueezed.squeezed_shape
-        coupling = with_fields_of(self, ChannelCoupling, shape=squeezed)
+        coupling = with_fields_of(self, layers.ChannelCoupling, shape=squeezed)
         steps: list[Flow] = []
         for step in range(self.steps):
             pivots = self.pivots[level * self.steps + step] if self.pivots else ()
-            convolution = InvertibleConv(squeezed, self.permutation, *pivots)
-            steps += [coupling, convolution, ActNorm(squeezed)]
+            convolution = layers.InvertibleConv(squeezed, self.permutation, *pivots)
+            steps += [coupling, convolution, layers.ActNorm(squeezed)]
         if level + 1 == self.levels:
-            return (self._prior(TopPrior, squeezed), *steps, unsqueezed)
+            return (self._prior(layers.TopPrior, squeezed), *steps, unsqueezed)
         rest = Chain(self._level((channels // 2, height, width), level + 1))
-        prior = self._prior(SplitPrior, squeezed)
+        prior = self._prior(layers.SplitPrior, squeezed)
         return (OnFirst(rest, unsqueezed.dim), prior, *steps, unsqueezed)
 
     def _prior(self, kind, shape):

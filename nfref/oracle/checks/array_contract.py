@@ -6,7 +6,7 @@ from nfref.oracle.instruments.guarded_calls import CallFailed, columns
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import Row, failed, held, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Callable
+from nfref.runtime.annotations import Array, Callable
 
 # Parts of the way short of an edge, and the largest fall of log_prob there, in parts of log eps: a
 # factor that is rounded to zero falls that far.
@@ -38,7 +38,7 @@ def finite(name: str, measured: Measurement) -> Row:
     return passed(name, f"{len(measured.probes)} points, out to the tails{note}")
 
 
-def last_finite(answer_at: Callable[[float], Any], steps: int = 50) -> tuple[float, Any]:
+def last_finite(answer_at: Callable[[float], Array], steps: int = 50) -> tuple[float, Array]:
     """Return the largest part of a way up to which answers are finite, and the last of them."""
     low, high, last = 0.0, 1.0, np.zeros(1)
     for _ in range(steps):

@@ -40,7 +40,7 @@ def checked_skip(skip: Sequence[str], properties: dict[str, str]) -> tuple[str, 
     return names
 
 
-def check_callables(**functions: Any) -> None:
+def check_callables(**functions: object) -> None:
     """Check that arguments are callable or None."""
     for name, function in functions.items():
         if function is not None:

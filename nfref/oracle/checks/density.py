@@ -90,7 +90,7 @@ class _Check(Check):
     """One run of check_density."""
 
     def given(
-        self, log_prob: Callable, sample: Callable | None, gradient: Any, domain: Domain
+        self, log_prob: Callable, sample: Callable | None, gradient: Callable | None, domain: Domain
     ) -> None:
         """Store the density and its sampler."""
         self.domain, self.gradient = domain, gradient

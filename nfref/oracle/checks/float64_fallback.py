@@ -7,14 +7,14 @@ import numpy as np
 
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, Stopwatch, Subject
 from nfref.oracle.instruments.probes import Box, as_domain
-from nfref.oracle.report import INCONCLUSIVE, PASS
-from nfref.runtime.annotations import Any, Callable
+from nfref.oracle.report import INCONCLUSIVE, PASS, Report
+from nfref.runtime.annotations import Callable
 
 ROWS = 512  # on which float32 and float64 are compared
 ROUNDING = 0.1  # nats, the largest difference of float32 with which the twin may decide
 
 
-def of_flows(check: Callable[..., Any]) -> Any:
+def of_flows(check: Callable[..., Report]) -> Callable[..., Report]:
     """Let ``check_flow`` refuse a density, and ask a twin.
 
     ``own`` holds the domains and the accuracy that the flow itself names; the caller's go first. A
@@ -48,7 +48,7 @@ def of_flows(check: Callable[..., Any]) -> Any:
     return ask
 
 
-def of_densities(check: Callable[..., Any]) -> Any:
+def of_densities(check: Callable[..., Report]) -> Callable[..., Report]:
     """Let ``check_density`` refuse a flow, and put a ``note`` into its report."""
 
     @functools.wraps(check)

@@ -43,7 +43,7 @@ def check_flow(
     codomain: Any = None,
     support: Callable[..., Any] | None = None,
     gradient: Any = (None, None),
-    make: Callable[..., Any] | None = None,
+    make: Callable[..., dict[str, Any]] | None = None,
     parameters: Any = None,
     stochastic: bool = False,
     seconds: float = 20.0,

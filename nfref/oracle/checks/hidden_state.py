@@ -12,7 +12,7 @@ from nfref.oracle.instruments import guarded_calls
 from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.report import Row, failed, held, inconclusive, not_applicable, passed, show
-from nfref.runtime.annotations import Any, Callable, Generator, Sequence
+from nfref.runtime.annotations import Callable, Generator, Sequence
 from nfref.runtime.checks import plural
 
 CALLS = 256  # calls of a few rows each, before the first ones are repeated
@@ -187,7 +187,7 @@ def _at_once(subject, probes, batches):
 
 
 def first_call(
-    name: str, make: Callable[..., Any] | None, direction: str, measured: Measurement, count: int
+    name: str, make: Callable[..., dict] | None, direction: str, measured: Measurement, count: int
 ) -> Row:
     """Check the first call of a fresh flow, with ``count`` rows, and the same call again.
 

@@ -78,7 +78,8 @@ def _flat(measured):
 
     |det J| is at most the product of the norms of its rows (Hadamard).
     """
-    jacobian, error = np.abs(measured.jacobian), DOUBT * measured.derivatives.error[:, :-1]
+    found = measured.derivatives
+    jacobian, error = np.abs(found.jacobian[:, :-1]), DOUBT * found.error[:, :-1]
     still = np.all(jacobian == 0, axis=2) & np.all(error < measured.slack, axis=2)
     with np.errstate(divide="ignore"):
         most = np.sum(np.log(np.sum(jacobian + error, axis=2)), axis=1)

@@ -17,7 +17,7 @@ CALLS, EACH, OF_CALLS = 40, 50, 1.0  # calls that are compared, samples of each,
 COLUMNS = 100  # most columns of which samples at any distance are compared
 
 
-def affordable(draw: Callable[[int], Any]) -> int:
+def affordable(draw: Callable[[int], object]) -> int:
     """Return how many samples a function of their number gives in SECONDS, SAMPLES at most.
 
     A call may cost nearly as much for few samples as for many, so what a further sample costs is

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.oracle.instruments.importance import LEVEL, Proposal, _logistic, _middle_half
-from nfref.runtime.annotations import Any, Array, Callable, Generator
+from nfref.runtime.annotations import Array, Callable, Generator
 
 STEP = 0.1  # the step that measures the size of log-ratios
 LARGEST = 0.5
@@ -72,7 +72,7 @@ class Map:
 
     name: str
     frame: Frame
-    move: Callable[..., Any]
+    move: Callable[..., tuple[Array, Array]]
 
     def __call__(self, x: Array, step: float) -> tuple[Array, Array]:
         """Return the image of rows x and the logarithm of the Jacobian determinant."""
@@ -169,7 +169,7 @@ def maps_around(pilot: Array, rng: Generator) -> list[Map]:
     return found + [single[k] for k in chosen]
 
 
-def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: Array) -> float:
+def step_of(made: Map, log_density: Callable[..., Array], pilot: Array, at_pilot: Array) -> float:
     """Return the step for which most log-ratios at the pilot are about one: they say the most."""
     moved, log_jacobian = made(pilot, STEP)
     ratio = np.abs(log_density(moved) + log_jacobian - at_pilot)
@@ -178,7 +178,7 @@ def step_of(made: Map, log_density: Callable[..., Any], pilot: Array, at_pilot: 
     return float(np.clip(STEP / max(typical, 1e-9), 1e-4, LARGEST))
 
 
-def terms(made: Map, step: float, log_density: Callable[..., Any], x: Array, at_x: Array) -> Array:
+def terms(made: Map, step: float, log_density: Callable, x: Array, at_x: Array) -> Array:
     """Return ``a(r_+) - a(r_-)`` (N,), with mean zero if the samples follow the density."""
     sides = []
     for sign in (1.0, -1.0):
@@ -193,7 +193,7 @@ def _acceptance(there, here):
     return np.where(np.isnan(ratio), 0.0, _logistic(np.nan_to_num(ratio, nan=0.0)))
 
 
-def modes_of(pilot: Array, log_density: Callable[..., Any], rng: Generator) -> Array:
+def modes_of(pilot: Array, log_density: Callable[..., Array], rng: Generator) -> Array:
     """Return (K, D) middles of modes between which the density is lower, the highest first.
 
     A middle is the mean of the neighbours of a row, and then of the neighbours of that mean.

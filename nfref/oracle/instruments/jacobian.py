@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
+from nfref.runtime.annotations import Array, Callable, DTypeLike
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _choose(slope, bend, rounding, steps):
     return np.where(broken, np.nan, estimate), np.where(broken, np.inf, error)
 
 
-def complex_step(function: Callable[..., Any], points: Array) -> Array:
+def complex_step(function: Callable[..., Array], points: Array) -> Array:
     """Return Jacobians (P, K, D) by the complex step: Im f(p + i h e_j) / h with a negligible h^2.
 
     There is no cancellation, hence no step to choose. The result is right only if f is analytic in

@@ -68,11 +68,6 @@ class Measurement:
         """Points whose numerical log-determinant is reliable, (P,) bool."""
         return self.determinants.error < RESOLVED[self.dtype.name]
 
-    @property
-    def jacobian(self) -> Array:
-        """The Jacobian of the values, (P, D, D)."""
-        return self.derivatives.jacobian[:, : self.values.shape[1]]
-
     @cached_property
     def tolerance(self) -> Array:
         """The effect that rounding may have on values and log_det, (P, K); nan where unknown.

@@ -7,7 +7,7 @@ import numpy as np
 
 from nfref.oracle.instruments.importance import root_of
 from nfref.oracle.instruments.probes import Box
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Array, Callable
 
 UNSEEN = 21.0  # expected rows in a region; none of them occurs with probability 1e-9
 NODES, MOST = 8, 25000  # of a panel; edges of panels
@@ -164,7 +164,7 @@ def _panels(log_prob, ends, nodes):
     return density, np.sum(density * weight * half, axis=1)
 
 
-def mass_beyond(log_prob: Callable[..., Any], box: Box) -> float:
+def mass_beyond(log_prob: Callable[..., Array], box: Box) -> float:
     """Return the mass of a density on a line between the ends of a box and the floats inside.
 
     At the distance t from a finite end the density falls or grows like t^(a - 1), at the distance t

@@ -492,7 +492,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         )
 
     @classmethod
-    def load(cls, path: PathLike, classes: Sequence[Any] = ()) -> Any:
+    def load(cls, path: PathLike, classes: Sequence[type] = ()) -> Any:
         """Return the estimator in a model file, which answers as the saved one did.
 
         A file of ``nfref fit`` or :func:`nfref.save_model` holds the density alone. A FlowDensity

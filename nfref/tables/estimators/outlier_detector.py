@@ -32,24 +32,13 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any, Array
+from nfref.runtime.annotations import Array
 from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
 from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.queries import outlier_measures
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.missing_cells import log_marginal
-from nfref.tables.queries.outlier_measures import (
-    FittedRows,
-    Neighbours,
-    OutlierMeasures,
-    log_tails,
-    medians_of_known,
-    quantile_of_copies,
-    shortfall,
-    some_distinct_rows,
-    tails_of,
-    usual_of,
-)
 from nfref.tables.schema.columns import is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, keys_of
 
@@ -116,7 +105,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     trimming: float | None = None
 
     def fit(
-        self, X: Any, y: None = None, sample_weight: Array | None = None
+        self, X: Array, y: None = None, sample_weight: Array | None = None
     ) -> "FlowOutlierDetector":
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
@@ -137,7 +126,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         if sample_weight is not None:
             weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
             scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
-        self.offset_: float = quantile_of_copies(scores, weight, share)
+        self.offset_: float = outlier_measures.quantile_of_copies(scores, weight, share)
         return self
 
     # Files ----------------------------------------------------------------------------------
@@ -206,9 +195,9 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         margins[possible] = self._measures.log_margins(_some(table, possible))
         margins[whole] = known.update(keys, 1, margins[whole])
         together = np.where(possible, log_prob - np.where(possible, margins, 0), -np.inf)
-        tails = log_tails(self.columns_, self._measures.tails, table)
+        tails = outlier_measures.log_tails(self.columns_, self._measures.tails, table)
         near = self._measures.neighbours.nearness(self.columns_, table, self.density_.given)
-        return shortfall((log_prob, together, tails, near), self._measures.usual)
+        return outlier_measures.shortfall((log_prob, together, tails, near), self._measures.usual)
 
     def surprise(self, X: Array) -> Array:
         """Return how much less likely each cell is, given its row, than cells of its column are.
@@ -230,7 +219,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         if self._typical is None:
             counts = self._measures.example_weight
             cells = self._of_cells(self._measures.example_table).T
-            self._typical = medians_of_known(cells, counts, np.nan)
+            self._typical = outlier_measures.medians_of_known(cells, counts, np.nan)
         return self._typical - self._of_cells(table)
 
     def _of_cells(self, table):
@@ -249,12 +238,12 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             )
         return found
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Array) -> Array:
         """Return the score less ``offset_``, (N,): negative for outliers."""
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Array) -> Array:
         """Return 1 for ordinary rows and -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
@@ -275,12 +264,12 @@ def _measures_of(found, fit, share):
     scored = _some(table, places)
     keys = keys_of(density, scored)
     margins, log_margins = _fit_margins(density, fit)
-    tails = tails_of(columns, table, weight, given)
-    neighbours = Neighbours.of(columns, table, weight, given, share)
+    tails = outlier_measures.tails_of(columns, table, weight, given)
+    neighbours = outlier_measures.Neighbours.of(columns, table, weight, given, share)
     measures = (
         log_prob,
         log_prob - log_margins[places],
-        log_tails(columns, tails, scored),
+        outlier_measures.log_tails(columns, tails, scored),
         neighbours.nearness(columns, scored, given),
     )
     weight = None if weight is None else weight[places]
@@ -292,12 +281,12 @@ def _measures_of(found, fit, share):
         tuple(map(plain, values)) if column.kind == "category" else np.asarray(values, np.float64)
         for column, values in zip(columns, _some(table, some))
     )
-    return OutlierMeasures(
+    return outlier_measures.OutlierMeasures(
         margins,
         tails,
-        FittedRows.of(keys, log_prob, log_margins[places]),
+        outlier_measures.FittedRows.of(keys, log_prob, log_margins[places]),
         neighbours,
-        np.array([usual_of(measure, weight) for measure in measures]),
+        np.array([outlier_measures.usual_of(measure, weight) for measure in measures]),
         examples,
         counts.astype(np.float64),
     )
@@ -309,7 +298,7 @@ def _fit_margins(density, fit):
     margins = []
     for column, values in zip(density.columns, fit.table):
         found = None  # a column with a single value says nothing
-        part = some_distinct_rows((column,), [values], (), MARGIN_ROWS)
+        part = outlier_measures.some_distinct_rows((column,), [values], (), MARGIN_ROWS)
         there = values[part][~is_missing(values[part])]
         if column.name not in density.given and len(set(there.tolist())) > 1:
             alone = replace(fit, columns=(column,), table=[values], given=(), progress=None)

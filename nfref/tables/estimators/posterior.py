@@ -22,16 +22,10 @@ from nfref.diagnostics.evidence import Evidence
 from nfref.runtime.annotations import Any, Array, Callable, Mapping, PathLike, Sequence
 from nfref.runtime.checks import check_choice, check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.estimators import posterior_rows
 from nfref.tables.estimators.posterior_calibration import Calibration
 from nfref.tables.estimators.posterior_evidence import by_halves, target_values, with_insurance
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
-from nfref.tables.estimators.posterior_rows import (
-    Simulations,
-    check_inside,
-    named_rows,
-    real_array,
-    record_of_samples,
-)
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
@@ -148,10 +142,10 @@ class Posterior:
             If there are no more samples than parameters, if the effective size is below 50, if a
             parameter has one value or a sample lies outside of the bounds, and so on.
         """
-        names, record = record_of_samples(samples, names, weights, log_posterior)
+        names, record = posterior_rows.record_of_samples(samples, names, weights, log_posterior)
         options = fit_options(flow, members, effort, time_budget, random_state, bounds, names)
         rows, block = record.samples, record.block
-        check_inside("samples", rows, names, options["supports"])
+        posterior_rows.check_inside("samples", rows, names, options["supports"])
         fitted = fit_density(
             options, names, rows, weights=record.weights, block=block, verbose=verbose
         )
@@ -200,9 +194,9 @@ class Posterior:
         ValueError, TypeError
             As :meth:`from_samples`; or if theta and x differ in length.
         """
-        found = Simulations.of(theta, x, names)
+        found = posterior_rows.Simulations.of(theta, x, names)
         options = fit_options(flow, members, effort, time_budget, random_state, bounds, found.names)
-        check_inside("theta", found.theta, found.names, options["supports"])
+        posterior_rows.check_inside("theta", found.theta, found.names, options["supports"])
         if found.failed:
             warnings.warn(
                 f"from_simulations: {found.failed:,} of {found.failed + len(found.x):,} "
@@ -241,7 +235,7 @@ class Posterior:
                 if name not in observed:
                     raise ValueError(f"observed: expected {name!r}, got {shortened([*observed])}")
             observed = [observed[name] for name in self.observed_names]
-        rows = real_array("observed", observed)
+        rows = posterior_rows.real_array("observed", observed)
         width = len(self.observed_names)
         if rows.shape[-1:] != (width,) or rows.ndim > 2:
             raise ValueError(
@@ -341,7 +335,7 @@ class Posterior:
         """Return (rows (N, D), whether ``t`` is a single one)."""
         if is_frame(t):
             return _frame_rows("t", t, self.names), False
-        rows = real_array("t", t)
+        rows = posterior_rows.real_array("t", t)
         shape = rows.shape
         alone = shape in ((), (self.dim,))
         if rows.ndim < 2:
@@ -503,10 +497,10 @@ class Posterior:
             raise ValueError(
                 "calibration: expected a posterior from simulations, got one from samples"
             )
-        _, theta = named_rows("theta", theta, self.names, "theta")
+        _, theta = posterior_rows.named_rows("theta", theta, self.names, "theta")
         if is_frame(x):
             x = _frame_rows("x", x, self.observed_names)
-        x = real_array("x", x)
+        x = posterior_rows.real_array("x", x)
         width = len(self.observed_names)
         if x.shape != (len(theta), width):
             raise ValueError(f"x: expected shape ({len(theta)}, {width}), got {x.shape}")
@@ -531,7 +525,7 @@ class Posterior:
     def grad_logpdf(self, t: Any) -> Array:
         """Return the gradient of :meth:`logpdf`, (D,) or (N, D), within the bounds."""
         rows, alone = self._rows(t)
-        check_inside("t", rows, self.names, self._record.options["supports"])
+        posterior_rows.check_inside("t", rows, self.names, self._record.options["supports"])
         table = self._table(rows)
         _, u, _ = self.density.encode(table)
         gradient = pool_maps.log_prob_gradient(self._pool, u, self._context(len(rows)))
@@ -564,7 +558,7 @@ class Posterior:
 
     # Pictures and files ---------------------------------------------------------------------
 
-    def plot(self, path: PathLike, other: Any = None, draws: int = 5000) -> None:
+    def plot(self, path: PathLike, other: "Posterior | None" = None, draws: int = 5000) -> None:
         """Write a picture of each pair of parameters: samples beside those of another posterior.
 
         Parameters
@@ -625,7 +619,7 @@ class Posterior:
 
 def _frame_rows(name, frame, names):
     """Return the columns of a DataFrame by name, (N, D)."""
-    found, rows = named_rows(name, frame, None, "x")
+    found, rows = posterior_rows.named_rows(name, frame, None, "x")
     missing = [one for one in names if one not in found]
     if missing:
         raise ValueError(f"{name}: expected a column {missing[0]!r}, got {shortened(found)}")

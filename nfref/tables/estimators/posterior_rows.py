@@ -112,7 +112,7 @@ def check_inside(name: str, rows: Array, names: Sequence[str], supports: Mapping
 
 
 def record_of_samples(
-    samples: Any, names: Any, weights: Any, log_posterior: Any
+    samples: Any, names: Sequence[str] | None, weights: Any, log_posterior: Any
 ) -> tuple[list[str], PosteriorRecord]:
     """Return the names of the parameters, and the record of samples that are checked.
 
@@ -166,7 +166,7 @@ class Simulations:
     failed: int
 
     @classmethod
-    def of(cls, theta: Any, x: Any, names: Any) -> "Simulations":
+    def of(cls, theta: Any, x: Any, names: Sequence[str] | None) -> "Simulations":
         """Return the simulations of :meth:`nfref.Posterior.from_simulations`."""
         names, theta = named_rows("theta", theta, names, "theta")
         observed_names, x = named_rows("x", x, None, "x")

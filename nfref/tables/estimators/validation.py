@@ -5,6 +5,7 @@ from sklearn.utils.validation import validate_data
 
 from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_array, as_weight
+from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.schema.columns import DISCRETE, ColumnError
 from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, with_empty_column
@@ -13,9 +14,9 @@ from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, 
 class EstimatorRows:
     """Convert an estimator's rows to columns' values, and back to rows like those fitted to."""
 
-    columns: Any
-    columns_: Any
-    density_: Any
+    columns: dict[str, Any] | None
+    columns_: tuple
+    density_: TableDensity
 
     def _first_table(self, X):
         """Return what :func:`find_columns` finds columns by.

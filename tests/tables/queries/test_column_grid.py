@@ -7,11 +7,12 @@ from scipy import stats
 import nfref
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.mixture import GaussianMixture
-from nfref.tables.densities.pool import Pool
+from nfref.tables.densities.pool import FittedFlow, Pool
 from nfref.tables.densities.wide import Wide
 from nfref.tables.queries import quantiles
 from nfref.tables.queries.column_grid import TOLERANCE, Line, _refined
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.marginals import ClosedForm
 
 LEVELS = np.array([1e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
 
@@ -107,6 +108,46 @@ def test_what_is_asked_is_within_the_stated_error(column, single):
             assert np.max(np.abs(below - LEVELS[1:-1])) < grid.error[k] + 1e-6
             assert abs(grid.log_total[k] - np.logaddexp.reduce(joint)) < grid.error[k] + 1e-6
     assert np.all(seen == 1)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_flows_that_take_the_column_last_are_exact(share):
+    """Their P(t | others) is Phi(z_t); beside them a Gaussian has its own."""
+    rng = np.random.default_rng(2)
+    density = nfref.Density(nfref.MAF(3, 2, (8, 8), orders="natural"))
+    params = density.init(rng)
+    params["flow"] = [
+        {
+            "net": [
+                {**layer, "bias": rng.normal(0, 0.3, layer["bias"].shape)} for layer in own["net"]
+            ]
+        }
+        for own in params["flow"]
+    ]
+    gaussian = Gaussian(np.zeros(3), 2 * np.eye(3))
+    pool = Pool(
+        (FittedFlow(density, params), gaussian), np.array([share, 1 - share]), ("maf", "gaussian")
+    )
+    rows = rng.standard_normal((6, 3))
+    # Without a closed form in the pool another one near it places the first nodes.
+    (grid,) = Line(pool, 2, lambda: ClosedForm.of([gaussian], np.ones(1))).grids(rows, np.arange(2))
+    assert np.all(grid.error == 0)
+    z, _ = density.flow.inverse(params["flow"], rows)
+    # The density of the first two columns is that of the row over that of the last one alone.
+    moved = rows + np.array([0, 0, 1e-6])
+    slope = (density.flow.inverse(params["flow"], moved)[0] - z)[:, 2] / 1e-6
+    last = stats.norm.logpdf(z[:, 2]) + np.log(slope)
+    first = density.log_prob(params, rows) - last, stats.norm(0, 2).logpdf(rows[:, :2]).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        joint = np.log([share, 1 - share])[:, None] + first
+    total = np.logaddexp.reduce(joint, axis=0)
+    np.testing.assert_allclose(grid.log_total, total, atol=1e-5)
+    below = np.exp(joint - total) * [stats.norm.cdf(z[:, 2]), stats.norm.cdf(rows[:, 2] / 2)]
+    np.testing.assert_allclose(grid.below(rows[:, 2]), below.sum(axis=0), atol=1e-5)
+    levels = np.array([0.01, 0.5, 0.9])
+    found = grid.quantiles(levels)
+    for t, level in zip(found.T, levels):
+        np.testing.assert_allclose(grid.below(t), level, atol=1e-9)
 
 
 def test_a_cubic_keeps_to_its_nodes():
