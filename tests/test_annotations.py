@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 
 import nfref
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Array, ArrayLike
 
 # Users do not import from these.
 APART = ("nfref.kernels", "nfref.__main__")
@@ -73,3 +73,14 @@ def test_annotations_name_types():
     hints = inspect.signature(nfref.Density.log_prob).parameters
     assert hints["x"].annotation == Array
     assert inspect.signature(nfref.fit).parameters["density"].annotation is nfref.Density
+
+
+def test_estimators_take_lists_and_frames_of_typed_code():
+    found = {
+        name: parameter.annotation
+        for name, function in public_functions().items()
+        for parameter in inspect.signature(function).parameters.values()
+        if name.startswith("nfref.tables.estimators.") and parameter.name == "X"
+    }
+    assert len(found) > 10
+    assert {name for name, kind in found.items() if kind != ArrayLike} == set()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from numpy.random import Generator
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 # Formulas take anything that computes like an array: a number, a box of autograd's, an object
 # array of sixty-digit numbers.

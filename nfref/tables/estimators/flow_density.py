@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any, Array, PathLike, Sequence
+from nfref.runtime.annotations import Any, Array, ArrayLike, PathLike, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import TableDensity, check_given
@@ -147,7 +147,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     verbose: bool = False
     n_jobs: int | None = None
 
-    def fit(self, X: Array, y: None = None, sample_weight: Array | None = None) -> "FlowDensity":
+    def fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> "FlowDensity":
         """Fit to rows.
 
         Parameters
@@ -272,7 +274,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def score_samples(
         self,
-        X: Array,
+        X: ArrayLike,
         return_spread: bool = False,
         return_error: bool = False,
         draws: int | None = None,
@@ -345,7 +347,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             answer.append(found.effective)
         return answer[0] if len(answer) == 1 else tuple(answer)
 
-    def score(self, X: Array, y: None = None, sample_weight: Array | None = None) -> float:
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-likelihood in nats per row.
 
         Parameters
@@ -417,7 +419,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             ) from None
         return self._like_data(drawn)
 
-    def impute(self, X: Array, random_state: Any = None, draws: int | None = None) -> Any:
+    def impute(self, X: ArrayLike, random_state: Any = None, draws: int | None = None) -> Any:
         """Return rows with every missing cell sampled given the other cells.
 
         The spread of several samples shows how uncertain a cell is. ``draws`` of them take little

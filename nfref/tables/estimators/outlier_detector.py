@@ -32,7 +32,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Array
+from nfref.runtime.annotations import Array, ArrayLike
 from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
 from nfref.tables.fitting.gaps import fit_incomplete_table
@@ -105,7 +105,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     trimming: float | None = None
 
     def fit(
-        self, X: Array, y: None = None, sample_weight: Array | None = None
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
     ) -> "FlowOutlierDetector":
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
@@ -159,7 +159,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
 
     # Scores ---------------------------------------------------------------------------------
 
-    def score_samples(self, X: Array) -> Array:
+    def score_samples(self, X: ArrayLike) -> Array:
         """Return the score of every row by the criterion, (N,): outliers have low scores.
 
         Training rows are scored out of fold, except by the criterion "conditional".
@@ -199,7 +199,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         near = self._measures.neighbours.nearness(self.columns_, table, self.density_.given)
         return outlier_measures.shortfall((log_prob, together, tails, near), self._measures.usual)
 
-    def surprise(self, X: Array) -> Array:
+    def surprise(self, X: ArrayLike) -> Array:
         """Return how much less likely each cell is, given its row, than cells of its column are.
 
         For a column this is m_j - log p(x_j | x without x_j), with m_j the median of the same
@@ -238,12 +238,12 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             )
         return found
 
-    def decision_function(self, X: Array) -> Array:
+    def decision_function(self, X: ArrayLike) -> Array:
         """Return the score less ``offset_``, (N,): negative for outliers."""
         check_is_fitted(self)
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: Array) -> Array:
+    def predict(self, X: ArrayLike) -> Array:
         """Return 1 for ordinary rows and -1 for outliers, (N,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 

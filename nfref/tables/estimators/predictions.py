@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, ArrayLike, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables.estimators.validation import EstimatorRows
 from nfref.tables.queries import quantiles
@@ -20,7 +20,7 @@ def _has_labels(estimator):
 class Predictions(EstimatorRows):
     """Predictions of an estimator whose ``density_`` is fitted."""
 
-    def predict(self, X: Array, column: str | None = None) -> Array:
+    def predict(self, X: ArrayLike, column: str | None = None) -> Array:
         """Predict a column from the others: the mean of numbers, or the likeliest label.
 
         Parameters
@@ -45,7 +45,7 @@ class Predictions(EstimatorRows):
         return quantiles.predictions(self.density_, table, column.name, ())[0]
 
     @available_if(_has_labels)
-    def predict_proba(self, X: Array, column: str | None = None) -> Array:
+    def predict_proba(self, X: ArrayLike, column: str | None = None) -> Array:
         """Return P(label) of a category given the other cells of every row.
 
         Parameters
@@ -69,7 +69,7 @@ class Predictions(EstimatorRows):
 
     def predict_quantiles(
         self,
-        X: Array,
+        X: ArrayLike,
         column: str | None = None,
         levels: Sequence[float] = (0.05, 0.5, 0.95),
         draws: int = 1000,
@@ -116,7 +116,11 @@ class Predictions(EstimatorRows):
         return (found, error) if return_error else found
 
     def quantile(
-        self, X: Array, column: str, levels: Sequence[float] = (0.05, 0.5, 0.95), draws: int = 1000
+        self,
+        X: ArrayLike,
+        column: str,
+        levels: Sequence[float] = (0.05, 0.5, 0.95),
+        draws: int = 1000,
     ) -> Array:
         """Return :meth:`predict_quantiles` of a named column."""
         return self.predict_quantiles(X, column, levels, draws)
@@ -131,7 +135,7 @@ class Predictions(EstimatorRows):
         table = self._table(X, name)
         return self.columns_[names.index(name)], table
 
-    def distribution(self, X: Array, column: str, draws: int = 1000) -> Array:
+    def distribution(self, X: ArrayLike, column: str, draws: int = 1000) -> Array:
         """Return P(column <= its value) given the other cells of every row.
 
         It is uniform if the density is right.
