@@ -190,7 +190,8 @@ def address(compiled, signature):
     """
     if config.DISABLE_JIT:
         return compiled
-    compiled.compile(signature)
+    if signature not in compiled.overloads:  # to compile takes a thread, even where nothing is left
+        compiled.compile(signature)
     result = compiled.overloads[signature]
     return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
 

@@ -16,6 +16,7 @@ for a dtype, whatever chain it stands in:
 """
 
 from collections import namedtuple
+from functools import cache
 
 import numpy as np
 from numba import typeof, types
@@ -56,6 +57,7 @@ Transformer = namedtuple("Transformer", "value vjp raw_rows tape_rows form reals
 Place = namedtuple("Place", "u raw step tape")
 
 
+@cache  # a small table trains many flows, and this takes as long as a few steps
 def types_for(dtype):
     """Return the types of the arguments for a dtype, of each kind of kernels called by address."""
     flat, table = (np.empty((0,) * n, dtype) for n in (1, 2))

@@ -7,7 +7,6 @@ The result is a list of pieces in the order of execution.
 
 import math
 from contextlib import nullcontext, suppress
-from functools import cache
 
 import numpy as np
 
@@ -114,10 +113,10 @@ class Program:
         found = self.chains.get((dtype, gradient))
         if found is None:
             ensure_compiled(dtype, gradient)
-            code = self.unlinked.code.copy()
+            code, types = self.unlinked.code.copy(), types_for(dtype)
             for (kind, kernel), places in self.calls.items():
                 if gradient or kind in VALUES:
-                    code[places] = _address(kernel, kind, dtype)
+                    code[places] = address(kernel, types[kind])
             found = self.chains[dtype, gradient] = self.unlinked._replace(code=code)
         return found
 
@@ -196,11 +195,6 @@ class Program:
         blocks = -(-n // ROWS)
         share = max(2 if self.size >= MANY and blocks > 3 else 1, -(-blocks // MOST_SUMS))
         return share, -(-blocks // share)
-
-
-@cache  # a small table trains many flows, and types take as long as a few steps
-def _address(kernel, kind, dtype):
-    return address(kernel, types_for(dtype)[kind])
 
 
 def joined(arrays, dtype):
