@@ -30,7 +30,7 @@ from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.label_models import LabelledRows, LabelNetwork, LabelTrees, log_softmax
 from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
-from nfref.tables.densities.pool import stacking_weights
+from nfref.tables.densities.pool import SMALLEST_WEIGHT, stacking_weights
 from nfref.tables.schema.columns import Column
 
 FITTED_ROWS = 20_000  # most rows to fit
@@ -269,8 +269,8 @@ def _member_weights(log_densities, weight):
     """Return w by held-out rows: log P (M, K) of their own labels, and their weights (M,)."""
     prior = np.full(log_densities.shape[1], PRIOR_ROWS)
     weights = stacking_weights(log_densities, weight, prior)
-    weights = np.where(weights < 1e-3, 0.0, weights)
-    weights[0] = max(weights[0], 1e-3)  # for labels that no network has seen
+    weights = np.where(weights < SMALLEST_WEIGHT, 0.0, weights)
+    weights[0] = max(weights[0], SMALLEST_WEIGHT)  # for labels that no network has seen
     return weights / np.sum(weights)
 
 

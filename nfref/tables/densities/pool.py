@@ -30,6 +30,7 @@ from nfref.tables.densities.gaussian import triangle
 
 RIDGE_STEPS = 6  # of a ridge towards the variance of its residuals; each squares what it adds
 TINY = 1e-26  # smallest ridge: rounding leaves such a variance
+SMALLEST_WEIGHT = 1e-3  # a lighter member is left out: new rows lost under 1e-4 nats by it
 
 
 def stacking_weights(

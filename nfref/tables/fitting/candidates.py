@@ -16,7 +16,14 @@ from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator,
 from nfref.tables.densities import mixture
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
-from nfref.tables.densities.pool import Pool, Regressed, log_pool, mean_and_error, stacking_weights
+from nfref.tables.densities.pool import (
+    SMALLEST_WEIGHT,
+    Pool,
+    Regressed,
+    log_pool,
+    mean_and_error,
+    stacking_weights,
+)
 from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed, seconds_of_fits
 from nfref.tables.densities.wide import REACH, Wide
@@ -29,7 +36,6 @@ WIDE_PART = 0.01  # weight of the wide density beside a mixture while its size i
 ONE_FOLD_CHOOSES = 1000  # rows from which on one fold chooses the size of a mixture
 # A size whose first folds score so many standard errors below another size is not fitted further.
 FIRST_FOLDS, HOPELESS = 2, 2.0
-SMALLEST_WEIGHT = 1e-3  # a lighter candidate is left out: new rows lost under 1e-4 nats by it
 MIXTURE_ROWS = 20_000  # most rows for a mixture: more teach it nothing, and EM passes over all
 
 
