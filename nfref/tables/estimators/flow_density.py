@@ -327,8 +327,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         table = self._table(X)
-        if draws is not None:
-            check_count("draws", draws, 2)
+        draws = None if draws is None else check_count("draws", draws, 2)
         found = missing_cells.log_marginal(self.density_, table, draws)
 
         def scores(own):

@@ -14,18 +14,14 @@ from nfref.runtime.batching import ALIGNED
 
 # Seconds of a core for a step of up to ALIGNED rows and a parameter, and for a training besides.
 # 42 trainings of 150 to 40,000 rows of 3, 10 and 30 columns took 0.66 to 1.55 times as long (Zen 5
-# with AVX-512). Fewer rows in a step take no less time, since kernels compute whole blocks.
+# with AVX-512). A step of fewer rows counts as one of ALIGNED, though 60 rows take 0.6 of its time.
 STEP_SECONDS, TRAINING_SECONDS = 7e-9, 0.025
 # Seconds of a whole fit for a row of a fold, about, except with "quick". On eight tables, with two
 # processors (Zen 5), the default took 0.3 to 1.4 ms, on six of them 1.1 to 1.4; "quick" took 0.2 to
 # 0.6 ms on five of more than 1,000 rows, and 0.9 to 1.3 ms on three of fewer.
-# The first training of a fit tells hardly more. The logarithm of the work of 40 fits of 150 rows of
-# eight tables, and of 40 of 700 rows, varied by 0.22 and 0.28; given the first MAF by 0.30 and
-# 0.44, given the first spline flow by 0.16 and 0.35. That of the epochs varied by 0.43 to 0.58
-# between the folds of a fit, and by 0.38 to 0.67 between tables. Folds chosen after two trainings,
-# with half of the seconds of the default, gained 0.01 to 0.16 nats in five of seven fits of four
-# tables and lost 0.11 and 0.15 in two. With a quarter of the seconds they lost 0.44 and 0.46 in
-# both fits of one table, where the MAF, which comes first, was the only flow.
+# A budget decides the folds by it, before any training, since the first training tells hardly more:
+# the log of the work of 80 fits of 150 and 700 rows varied by 0.22 and 0.28 given the rows, and by
+# 0.16 to 0.44 given their first flow.
 ROW_SECONDS = 1e-3
 # The gain of the next candidate as a share of the gain of the last ones: of the first flow over the
 # simple densities, and of later flows over the candidates before them.
