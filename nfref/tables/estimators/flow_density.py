@@ -22,7 +22,7 @@ from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.first_flow import compile_kernels
-from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
@@ -234,7 +234,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def _found(self, fit):
         """Return the result of a TableFit; a subclass may do more."""
-        return fit_incomplete_table(fit)
+        return fit_table(fit)
 
     def _keep(self, density):
         self._info = {}
