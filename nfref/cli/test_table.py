@@ -8,7 +8,7 @@ import numpy as np
 from nfref.cli.data import Data
 from nfref.cli.split import Part, Split
 from nfref.runtime.annotations import Any
-from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture

@@ -22,8 +22,13 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.cells import RoundedCells
-from nfref.tables.densities.encoder import Encoder, coded_columns, feature_count, features
+from nfref.tables.densities.encoder import (
+    Encoder,
+    RoundedCells,
+    coded_columns,
+    feature_count,
+    features,
+)
 from nfref.tables.densities.label_pool import LabelPool
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum, sample_where

@@ -7,7 +7,7 @@ import numpy as np
 from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities import mixture
-from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import log_pool
 from nfref.tables.densities.wide import Wide
 from nfref.tables.schema.columns import Continuous

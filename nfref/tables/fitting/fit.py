@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.runtime.annotations import Array
-from nfref.tables.densities.cells import spread_rows
-from nfref.tables.densities.encoder import Encoder, coded_columns
+from nfref.tables.densities.encoder import Encoder, coded_columns, spread_rows
 from nfref.tables.densities.label_pool import LabelPool, log_labels
 from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import mean_and_error

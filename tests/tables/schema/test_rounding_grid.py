@@ -9,7 +9,7 @@ from scipy import stats
 import nfref
 from nfref.cli.split import Part
 from nfref.cli.test_table import ScoredRows, compare_baselines
-from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import median
 from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
 from nfref.tables.schema.column_inference import column_of
