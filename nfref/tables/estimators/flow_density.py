@@ -78,7 +78,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         unless you ask for "real". Dates, durations and all else are refused; the message shows
         the line that converts them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that
         many rows share, such as a zero among amounts, has a probability of its own and may lie
-        outside the support (:mod:`nfref.tables.schema.atoms`).
+        outside the support (:mod:`nfref.tables.schema.repeated_values`).
     given : str or sequence of str, optional
         Columns that are given: the density is log p(others | given); the distribution of given
         columns is not modelled. Rows hold all columns as before; samples and imputed rows need

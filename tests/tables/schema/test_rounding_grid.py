@@ -13,7 +13,7 @@ from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import median
 from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
 from nfref.tables.schema.column_inference import column_of
-from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest
+from nfref.tables.schema.repeated_values import find_rounding_grid, nearest
 from tests.benchmarks.synthetic import abalones, amounts, flow_density, told_apart
 
 
