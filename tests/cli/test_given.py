@@ -109,7 +109,7 @@ def test_fit_with_gaps_is_that_of_the_estimator(here):
     """Both call the same function: the same bits for the same rows."""
     from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan, TableFit
-    from nfref.tables.reading import read_quietly
+    from nfref.tables.reading.read import read_quietly
     from nfref.tables.schema.column_inference import find_columns
     from nfref.tables.schema.distinct_rows import distinct_rows
 
