@@ -56,7 +56,7 @@ from nfref.tables.fitting.column_support import (
 )
 from nfref.tables.fitting.cross_fit import CrossFit, some_rows
 from nfref.tables.schema.columns import Continuous, is_missing
-from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
+from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
 MOST_COLUMNS = 100  # most columns of numbers that have a choice: the correlations of more cost much
 ROWS_A_COLUMN = 20  # fewest rows a column that choose
@@ -122,8 +122,7 @@ def choose_supports(
         return Supports(tuple(columns), [])
     # Copies of a row are one row with a weight, so both give the same bits.
     numbers = np.stack([np.asarray(table[k], np.float64) for k in own], axis=1)
-    places, group = grouped_rows(numbers, seed)
-    weight = np.bincount(group, as_counts(weight), len(places)).astype(np.float64)
+    places, weight = distinct_rows(numbers, as_counts(weight), seed)
     values = list(numbers[places].T)
     there = [~is_missing(cells) for cells in values]
     real = [
