@@ -186,7 +186,7 @@ class Density(Configuration):
 
 
 def log_probs(
-    densities: Sequence[Density], params: Any, x: Array, context: Array | None = None
+    densities: Sequence[Density], params: Params, x: Array, context: Array | None = None
 ) -> Array:
     """Return the log-densities of the same rows under several densities, (K, N), to the same bits.
 

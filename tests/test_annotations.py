@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import typing
 
 import nfref
 from nfref.runtime.annotations import Array, ArrayLike
@@ -73,6 +74,20 @@ def test_annotations_name_types():
     hints = inspect.signature(nfref.Density.log_prob).parameters
     assert hints["x"].annotation == Array
     assert inspect.signature(nfref.fit).parameters["density"].annotation is nfref.Density
+
+
+def test_arguments_of_estimators_have_types():
+    kinds = (nfref.FlowDensity, nfref.FlowOutlierDetector, nfref.Posterior)
+    untyped = {
+        f"{kind.__name__}{name}: {key}"
+        for kind in kinds
+        for name, function in annotated_parts(kind).items()
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.annotation is typing.Any
+    }
+    assert not untyped, untyped
+    loaded = inspect.signature(nfref.FlowDensity.load).return_annotation
+    assert loaded.__bound__.__forward_arg__ == "FlowDensity"  # a subclass loads itself
 
 
 def test_estimators_take_lists_and_frames_of_typed_code():

@@ -76,7 +76,7 @@ class MaskedFlow(Base):
         width = self.dim * self.levels
         return {"net": init_mlp(rng, (width, *self.hidden, width))}
 
-    def log_denoiser(self, params: Any, x: Array, revealed: Array) -> Array:
+    def log_denoiser(self, params: dict[str, Any], x: Array, revealed: Array) -> Array:
         """Return log p_i(k | the revealed part of x), unchecked.
 
         Shapes: x whole numbers (N, D); revealed bool (N, D). Returns (N, D, K).
@@ -87,7 +87,7 @@ class MaskedFlow(Base):
         logits = np.reshape(mlp(params["net"], seen, "tanh"), (*x.shape, self.levels))
         return logits - logsumexp(logits)[:, :, None]
 
-    def log_probs(self, params: Any, x: Array, revealed: Array) -> Array:
+    def log_probs(self, params: dict[str, Any], x: Array, revealed: Array) -> Array:
         """Return log p_i(x_i | the revealed part of x), (N, D), unchecked."""
         hot = x[:, :, None] == numpy.arange(self.levels)
         return np.sum(self.log_denoiser(params, x, revealed) * hot, axis=2)
@@ -113,7 +113,7 @@ class MaskedFlow(Base):
             found[members] = logsumexp(np.stack(terms, axis=1)) - float(np.log(len(terms)))
         return found[members]
 
-    def log_prob_in_order(self, params: Any, x: Array, order: Sequence[int]) -> Array:
+    def log_prob_in_order(self, params: dict[str, Any], x: Array, order: Sequence[int]) -> Array:
         """Return the log mass of rows if their coordinates are revealed in a given order.
 
         Its sum over all rows is 1 for every order; P(x) is the mean of the mass over the orders.

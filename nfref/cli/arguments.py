@@ -75,7 +75,7 @@ def seed(help: str) -> Any:
 
 def header() -> Any:
     """Return the field of --header, for commands that read DATA."""
-    from nfref.tables.reading import HEADERS
+    from nfref.tables.reading.read import HEADERS
 
     return option(
         "whether the first line of a text file holds names (default: %(default)s, which "

@@ -10,9 +10,8 @@ from nfref.cli.streams import note
 from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.scoring import check_cells, stacked
-from nfref.tables.reading import match_columns, numbered_columns, quoted_names, text_at
 from nfref.tables.reading.read import only
-from nfref.tables.reading.table import Keep
+from nfref.tables.reading.table import Keep, match_columns, numbered_columns, quoted_names, text_at
 from nfref.tables.reading.text import are_whole
 from nfref.tables.schema.columns import Column, is_whole
 

@@ -14,10 +14,10 @@ from nfref.cli.arguments import Options, UsageError, blamed
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Array
 from nfref.runtime.checks import as_weight, check_weights
-from nfref.tables import reading
-from nfref.tables.reading.read import only
+from nfref.tables.reading import Table, TableError, sample
+from nfref.tables.reading.read import READERS, only, read_quietly, suffix
 from nfref.tables.reading.sampling import sample_rows
-from nfref.tables.reading.table import Keep, Texts
+from nfref.tables.reading.table import Keep, Texts, numbered_columns
 from nfref.tables.schema.column_inference import asked_support, check_support
 
 TOY_ROWS = 5000
@@ -32,7 +32,7 @@ class Data:
     """
 
     name: str
-    table: reading.Table
+    table: Table
     truth: object = None
     total: int | None = None
     lowest: dict | None = None
@@ -92,19 +92,17 @@ def load(
         raise UsageError("DATA: expected a file or the name of built-in data, got ''")
     known = name.replace("-", "_")
     if os.path.exists(name) or (known != "wine" and known not in nfref.datasets.TOYS):
-        if not os.path.exists(name) and reading.suffix(name) not in reading.READERS:
+        if not os.path.exists(name) and suffix(name) not in READERS:
             raise UsageError(
                 f"{name}: expected a file or the name of built-in data "
                 "(nfref datasets lists them), found neither"
             )
-        return Data(name, reading.read_quietly(name, header, texts, may_be_empty, keep))
+        return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
     if known == "wine":
         values, columns = nfref.datasets.wine()
-        return Data(name, only(reading.Table(values, columns), keep))
+        return Data(name, only(Table(values, columns), keep))
     toy = nfref.datasets.TOYS[known]
-    table = reading.Table(
-        toy(np.random.default_rng(0), TOY_ROWS), reading.numbered_columns(toy.dim), named=False
-    )
+    table = Table(toy(np.random.default_rng(0), TOY_ROWS), numbered_columns(toy.dim), named=False)
     return Data(name, table, toy if toy.entropy is not None else None)
 
 
@@ -204,10 +202,10 @@ class Source(Options):
 
         try:
             with row_bar(True, unit_scale=True, delay=2) as bar:
-                found = reading.sample(
+                found = sample(
                     paths, self.rows, self.seed, self.header, texts, True, self.keep, look
                 )
-        except reading.TableError as error:
+        except TableError as error:
             if not error.not_numbers:
                 raise
             labels = [] if error.spoilt else [error.column]

@@ -25,10 +25,10 @@ from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.first_flow import compile_kernels, parameters_of_a_flow
-from nfref.tables.fitting.fit import Fitted
-from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.fitting.progress import Progress
+from nfref.tables.fitting.results import Fitted
 from nfref.tables.fitting.supports import Supports, choose_supports
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.reading.table import DATES_AS_NUMBERS
@@ -121,7 +121,7 @@ class Task:
                 given=self.given,
                 limit=self.supports.limit,
             )
-            return fit_incomplete_table(fit)
+            return fit_table(fit)
 
     def bytes_of_model(self, plan: Plan) -> int:
         """Estimate the size of the model file."""

@@ -14,7 +14,7 @@ from nfref.runtime.checks import plural, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.files.posterior_record import PosteriorRecord
-from nfref.tables.reading import numbered_columns
+from nfref.tables.reading.table import numbered_columns
 from nfref.tables.schema.columns import Continuous
 
 LABELS = 8  # of a category that are listed

@@ -18,7 +18,9 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.given_values import row_given
 from nfref.tables.queries.scoring import check_cells
-from nfref.tables.reading import WRITERS, check_suffix, write_table, writer
+from nfref.tables.reading import write_table
+from nfref.tables.reading.read import check_suffix
+from nfref.tables.reading.write import WRITERS, writer
 
 
 def check_there(what: str) -> None:

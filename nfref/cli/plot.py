@@ -11,7 +11,7 @@ from nfref.cli.streams import printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import AsDensity
-from nfref.tables.reading import numbered_columns
+from nfref.tables.reading.table import numbered_columns
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples

@@ -18,7 +18,9 @@ from nfref.tables.queries.given_values import row_given
 from nfref.tables.queries.missing_cells import impute
 from nfref.tables.queries.quantiles import label_probabilities, predictions
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.reading import as_stored, quoted_names, write_table, writer
+from nfref.tables.reading import write_table
+from nfref.tables.reading.table import quoted_names
+from nfref.tables.reading.write import as_stored, writer
 
 ROWS = 1024  # rows that are answered at once
 ONE_ROW = 10_000  # samples for a single row

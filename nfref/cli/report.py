@@ -12,7 +12,7 @@ from nfref.cli.info import about_model
 from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.files import replacing
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.reading import numbered_columns
+from nfref.tables.reading.table import numbered_columns
 from nfref.tables.schema.distinct_rows import keys_of, of_text
 
 

@@ -22,7 +22,8 @@ from nfref.tables.fitting.flow_kinds import size_of
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.missing_cells import impute
 from nfref.tables.queries.scoring import inside, sample_rows, stacked
-from nfref.tables.reading import numbered_columns, writer
+from nfref.tables.reading.table import numbered_columns
+from nfref.tables.reading.write import writer
 
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
 

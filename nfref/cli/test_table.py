@@ -8,17 +8,16 @@ import numpy as np
 from nfref.cli.data import Data
 from nfref.cli.split import Part, Split
 from nfref.runtime.annotations import Any
-from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.candidates import MIXTURE_ROWS
-from nfref.tables.fitting.fit import Fitted
 from nfref.tables.fitting.folds import held_out_count
 from nfref.tables.fitting.gaps import uninformative_rows
-from nfref.tables.fitting.results import CandidateResult, CandidateTable, nats
+from nfref.tables.fitting.results import CandidateResult, CandidateTable, Fitted, nats
 from nfref.tables.queries.missing_cells import log_marginal
 from nfref.tables.schema.columns import Continuous, with_gaps
 

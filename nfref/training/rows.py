@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.density import Density
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Any, Array, Generator, Places
 from nfref.runtime.checks import as_context, as_rows, as_weight, check_finite_rows, plural
 
 
@@ -17,7 +17,7 @@ class Rows(NamedTuple):
     context: Array | None = None
     weight: Array | None = None
 
-    def at(self, places: Any) -> "Rows":
+    def at(self, places: Places) -> "Rows":
         """Return some of the rows."""
         return Rows(*(None if array is None else array[places] for array in self))
 

@@ -8,7 +8,8 @@ import pytest
 
 import nfref
 from nfref.cli import main
-from nfref.tables.reading import READERS, read_quietly, read_table
+from nfref.tables.reading import read_table
+from nfref.tables.reading.read import READERS, read_quietly
 from tests.cli.commands import succeeds
 
 TOWNS = np.array(["Oslo", "Rome", "=Bern"], object)

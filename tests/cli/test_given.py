@@ -107,9 +107,9 @@ def test_fit_says_what_it_does_with_empty_cells(here, capsys):
 @pytest.mark.thorough
 def test_fit_with_gaps_is_that_of_the_estimator(here):
     """Both call the same function: the same bits for the same rows."""
-    from nfref.tables.fitting.gaps import fit_incomplete_table
+    from nfref.tables.fitting.fit import fit_table
     from nfref.tables.fitting.plan import Plan, TableFit
-    from nfref.tables.reading import read_quietly
+    from nfref.tables.reading.read import read_quietly
     from nfref.tables.schema.column_inference import find_columns
     from nfref.tables.schema.distinct_rows import distinct_rows
 
@@ -121,7 +121,7 @@ def test_fit_with_gaps_is_that_of_the_estimator(here):
     places, _ = distinct_rows(found.values, None, 0)
     rest = [values[places[50:]] for values in cells]
     fit = TableFit(columns, rest, Plan("auto", 0), 0, given=("age", "town"))
-    density = fit_incomplete_table(fit).density
+    density = fit_table(fit).density
     model = load_model("cond.npz")
     assert model.density.given == ("age", "town")
     whole = table(people(), model)

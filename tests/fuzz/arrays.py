@@ -3,7 +3,8 @@
 import numpy as np
 
 import nfref
-from nfref.tables.reading import TableError, read_quietly
+from nfref.tables.reading import TableError
+from nfref.tables.reading.read import read_quietly
 from tests.fuzz.case import Case, refused, require
 
 FLOWS = (

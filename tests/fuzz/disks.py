@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from nfref.tables.reading import read_quietly
+from nfref.tables.reading.read import read_quietly
 from tests.fuzz import case
 from tests.fuzz.case import Case, contents, require
 from tests.fuzz.kills import CODE

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 import nfref
-from nfref.tables.reading import READERS, read_quietly
+from nfref.tables.reading.read import READERS, read_quietly
 from tests.fuzz.case import Case, command, contents, require
 
 COMMANDS = ("sample", "score", "predict", "impute", "report", "plot", "fit")

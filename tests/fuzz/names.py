@@ -8,7 +8,8 @@ import pandas as pd
 
 import nfref
 from nfref.tables.files.model_file import load_model
-from nfref.tables.reading import TableError, read_quietly
+from nfref.tables.reading import TableError
+from nfref.tables.reading.read import read_quietly
 from tests.fuzz import case
 from tests.fuzz.case import Case, command, require
 

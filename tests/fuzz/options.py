@@ -3,7 +3,7 @@
 import numpy as np
 
 from nfref.tables.files.model_file import load_model
-from nfref.tables.reading import read_quietly
+from nfref.tables.reading.read import read_quietly
 from tests.fuzz.case import command, command_lines, contents, require
 
 NUMBERS = (

@@ -5,7 +5,9 @@ import io
 
 import numpy as np
 
-from nfref.tables.reading import TableError, match_columns, read_quietly
+from nfref.tables.reading import TableError
+from nfref.tables.reading.read import read_quietly
+from nfref.tables.reading.table import match_columns
 from tests.fuzz.case import Case, refused, require
 
 DIALECTS = {

@@ -172,8 +172,8 @@ class InvertibleConv(ImageFlow):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.form == "lu":
-            linear = LULinear(self.shape[0], self.permutation, self.signs, bias=False)
+        linear = self.linear
+        if isinstance(linear, LULinear):
             self._set(permutation=linear.permutation, signs=linear.signs)
         elif self.permutation is not None or self.signs is not None:
             raise ValueError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator
+from nfref.runtime.annotations import Array, Generator, Places
 from nfref.runtime.checks import check_floats
 from nfref.runtime.configuration import Configuration
 
@@ -45,7 +45,7 @@ class LabelledRows:
     weight: Array
     size: int
 
-    def at(self, places: Any) -> "LabelledRows":
+    def at(self, places: Places) -> "LabelledRows":
         """Return some of the rows."""
         some = self.features[places], self.codes[places], self.weight[places]
         return LabelledRows(*some, self.size)

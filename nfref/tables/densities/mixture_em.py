@@ -31,7 +31,7 @@ from functools import cached_property
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Generator, Sequence
+from nfref.runtime.annotations import Any, Array, Generator, Places, Sequence
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 
 # Share of a component's variance in each column that is the column's own, however similar columns
@@ -58,7 +58,7 @@ class EMState:
     own: Any  # (S, K, D), P, with factors
     collapsed: np.ndarray  # (S, K)
 
-    def at(self, places: Any) -> "EMState":
+    def at(self, places: Places) -> "EMState":
         """Return some of the searches."""
         found: list[Any] = [
             None if value is None else value[places] for value in vars(self).values()
@@ -119,7 +119,7 @@ class EMRows:
             prior_rows,
         )
 
-    def at(self, searches: Any) -> "EMRows":
+    def at(self, searches: Places) -> "EMRows":
         """Return the rows of some of the searches."""
         if len(self.z) == 1:
             return self

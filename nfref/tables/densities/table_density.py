@@ -5,7 +5,7 @@
 d are the codes of the discrete columns and of columns with atoms, u the continuous columns in
 robust units. If all columns are discrete this is the log of a probability; if all are continuous,
 of a density in the units of the data; otherwise of a probability times a density. A value at an
-atom counts as discrete (:mod:`nfref.tables.schema.atoms`).
+atom counts as discrete (:mod:`nfref.tables.schema.repeated_values`).
 
 If some columns are *given*, it is the density of the others given these. Given columns are context
 of the pool, and the classes of discrete columns depend on them. They have no probability of their
@@ -22,8 +22,13 @@ import numpy as np
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.runtime.checks import check_floats, require, shortened
 from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.cells import RoundedCells
-from nfref.tables.densities.encoder import Encoder, coded_columns, feature_count, features
+from nfref.tables.densities.encoder import (
+    Encoder,
+    RoundedCells,
+    coded_columns,
+    feature_count,
+    features,
+)
 from nfref.tables.densities.label_pool import LabelPool
 from nfref.tables.densities.latent_classes import LatentClasses
 from nfref.tables.densities.limited_sum import LimitedSum, sample_where

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from signal import SIGINT
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -15,14 +15,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any, Array, ArrayLike, PathLike, Sequence
+from nfref.runtime.annotations import Any, Array, ArrayLike, PathLike, Seed, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import weight_of
 from nfref.tables.fitting.first_flow import compile_kernels
-from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
@@ -32,6 +32,8 @@ from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
+
+Own = TypeVar("Own", bound="FlowDensity")  # a subclass loads itself
 
 
 @dataclass(eq=False, repr=False)  # scikit-learn has its own
@@ -78,7 +80,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         unless you ask for "real". Dates, durations and all else are refused; the message shows
         the line that converts them to numbers (:mod:`nfref.tables.schema.dataframes`). A value that
         many rows share, such as a zero among amounts, has a probability of its own and may lie
-        outside the support (:mod:`nfref.tables.schema.atoms`).
+        outside the support (:mod:`nfref.tables.schema.repeated_values`).
     given : str or sequence of str, optional
         Columns that are given: the density is log p(others | given); the distribution of given
         columns is not modelled. Rows hold all columns as before; samples and imputed rows need
@@ -143,7 +145,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     learning_rate: float | None = None
     time_budget: float | None = BUDGET
     validation: float = 0.1
-    random_state: Any = None
+    random_state: Seed = None
     verbose: bool = False
     n_jobs: int | None = None
 
@@ -234,7 +236,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def _found(self, fit):
         """Return the result of a TableFit; a subclass may do more."""
-        return fit_incomplete_table(fit)
+        return fit_table(fit)
 
     def _keep(self, density):
         self._info = {}
@@ -370,7 +372,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     def sample(
         self,
         n_samples: int = 1,
-        random_state: Any = None,
+        random_state: Seed = None,
         *,
         given: dict[str, Any] | None = None,
         within: float | None = None,
@@ -418,7 +420,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             ) from None
         return self._like_data(drawn)
 
-    def impute(self, X: ArrayLike, random_state: Any = None, draws: int | None = None) -> Any:
+    def impute(self, X: ArrayLike, random_state: Seed = None, draws: int | None = None) -> Any:
         """Return rows with every missing cell sampled given the other cells.
 
         The spread of several samples shows how uncertain a cell is. ``draws`` of them take little
@@ -493,7 +495,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         )
 
     @classmethod
-    def load(cls, path: PathLike, classes: Sequence[type] = ()) -> Any:
+    def load(cls: type[Own], path: PathLike, classes: Sequence[type] = ()) -> Own:
         """Return the estimator in a model file, which answers as the saved one did.
 
         A file of ``nfref fit`` or :func:`nfref.save_model` holds the density alone. A FlowDensity

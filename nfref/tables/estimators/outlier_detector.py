@@ -35,7 +35,7 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Array, ArrayLike
 from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
-from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.queries import outlier_measures
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.missing_cells import log_marginal
@@ -302,7 +302,7 @@ def _fit_margins(density, fit):
         there = values[part][~is_missing(values[part])]
         if column.name not in density.given and len(set(there.tolist())) > 1:
             alone = replace(fit, columns=(column,), table=[values], given=(), progress=None)
-            found = fit_incomplete_table(alone.at(part))
+            found = fit_table(alone.at(part))
             scores = log_marginal(found.density, [values]).log_prob
             scores[part[found.unseen.places]] = found.unseen.log_prob
             total = total + scores

@@ -19,7 +19,8 @@ import numpy as np
 
 from nfref.diagnostics import evidence
 from nfref.diagnostics.evidence import Evidence
-from nfref.runtime.annotations import Any, Array, Callable, Mapping, PathLike, Sequence
+from nfref.flow import Flow
+from nfref.runtime.annotations import Any, Array, ArrayLike, Callable, Mapping, PathLike, Sequence
 from nfref.runtime.checks import check_choice, check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.estimators import posterior_rows
@@ -96,13 +97,13 @@ class Posterior:
     @classmethod
     def from_samples(
         cls,
-        samples: Any,
+        samples: ArrayLike,
         names: Sequence[str] | None = None,
         *,
         weights: Array | None = None,
-        bounds: Any = None,
+        bounds: posterior_rows.Bounds = None,
         log_posterior: Array | None = None,
-        flow: Any = "auto",
+        flow: str | Flow = "auto",
         members: int | None = None,
         effort: str = "default",
         time_budget: float | None = BUDGET,
@@ -155,12 +156,12 @@ class Posterior:
     @classmethod
     def from_simulations(
         cls,
-        theta: Any,
-        x: Any,
+        theta: ArrayLike,
+        x: ArrayLike,
         *,
         names: Sequence[str] | None = None,
-        bounds: Any = None,
-        flow: Any = "auto",
+        bounds: posterior_rows.Bounds = None,
+        flow: str | Flow = "auto",
         members: int | None = None,
         effort: str = "default",
         time_budget: float | None = BUDGET,
@@ -213,7 +214,7 @@ class Posterior:
         )
         return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
 
-    def given(self, observed: Any) -> Any:
+    def given(self, observed: ArrayLike | Mapping[str, Any]) -> Any:
         """Return the posterior given an observation, or a list of them given several.
 
         Parameters
@@ -262,7 +263,7 @@ class Posterior:
 
     # Answers --------------------------------------------------------------------------------
 
-    def logpdf(self, t: Any) -> Any:
+    def logpdf(self, t: ArrayLike) -> Any:
         """Return the log-density at parameters, in nats; -inf beyond the bounds.
 
         Parameters
@@ -277,11 +278,11 @@ class Posterior:
         found = self.density.log_prob(self._table(rows))
         return float(found[0]) if alone else found
 
-    def pdf(self, t: Any) -> Any:
+    def pdf(self, t: ArrayLike) -> Any:
         """Return the density at parameters; see :meth:`logpdf`."""
         return np.exp(self.logpdf(t))
 
-    def rvs(self, size: int = 1, random_state: Any = None) -> Array:
+    def rvs(self, size: int = 1, random_state: int | np.random.Generator | None = None) -> Array:
         """Sample parameters.
 
         Parameters
@@ -475,7 +476,7 @@ class Posterior:
         return shares / np.sum(shares), found
 
     def calibration(
-        self, theta: Any, x: Any, draws: int = 99, random_state: int = 0
+        self, theta: ArrayLike, x: ArrayLike, draws: int = 99, random_state: int = 0
     ) -> Calibration:
         """Test a posterior from simulations on other simulations.
 
@@ -522,7 +523,7 @@ class Posterior:
 
     # Gradients and noise --------------------------------------------------------------------
 
-    def grad_logpdf(self, t: Any) -> Array:
+    def grad_logpdf(self, t: ArrayLike) -> Array:
         """Return the gradient of :meth:`logpdf`, (D,) or (N, D), within the bounds."""
         rows, alone = self._rows(t)
         posterior_rows.check_inside("t", rows, self.names, self._record.options["supports"])
@@ -534,7 +535,7 @@ class Posterior:
             gradient[:, place] = gradient[:, place] * slope + own
         return gradient[0] if alone else gradient
 
-    def prior_transform(self, u: Any) -> Array:
+    def prior_transform(self, u: ArrayLike) -> Array:
         """Return the parameters at points of the unit cube: uniform points become samples.
 
         So this posterior can be the prior of a nested sampler. The first coordinate also chooses

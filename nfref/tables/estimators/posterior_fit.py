@@ -6,27 +6,29 @@ from signal import SIGINT
 
 import numpy as np
 
+from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_count
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.wide import Wide
-from nfref.tables.estimators.posterior_rows import supports_of
-from nfref.tables.fitting.fit import Fitted, fit_table
+from nfref.tables.estimators.posterior_rows import Bounds, supports_of
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
+from nfref.tables.fitting.results import Fitted
 from nfref.tables.schema.column_inference import find_columns
 
 WIDE_SHARE = 0.05  # weight up to which the wide member is left out
 
 
 def fit_options(
-    flow: Any,
+    flow: str | Flow,
     members: int | None,
     effort: str,
     time_budget: float | None,
     random_state: int,
-    bounds: Any,
+    bounds: Bounds,
     names: Sequence[str],
 ) -> dict[str, Any]:
     """Return the arguments of a fit, checked, as plain data."""

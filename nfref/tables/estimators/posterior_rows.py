@@ -1,16 +1,20 @@
 """The rows of a posterior: samples, simulations and bounds as the user gives them."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from nfref.diagnostics.chains import effective_size
-from nfref.runtime.annotations import Any, Array, Mapping, Sequence
+from nfref.runtime.annotations import Any, Array, ArrayLike, Mapping, Sequence
 from nfref.runtime.checks import as_array, as_weight, shortened
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading.table import check_name
 from nfref.tables.schema.dataframes import frame_columns, is_frame
 from nfref.tables.schema.distinct_rows import effective_rows
+
+# name -> (low, high), or a pair for each parameter; an end may be None.
+Bounds: TypeAlias = Mapping[str, Any] | Sequence[Any] | Array | None
 
 FEWEST = 50.0  # smallest effective size of samples
 
@@ -59,7 +63,7 @@ def real_array(name: str, value: Any) -> Array:
     return found.astype(np.float64)
 
 
-def supports_of(bounds: Any, names: Sequence[str]) -> dict[str, Any]:
+def supports_of(bounds: Bounds, names: Sequence[str]) -> dict[str, Any]:
     """Return name -> (low, high) of bounds: a mapping of names, or a pair for each parameter."""
     if bounds is None:
         bounds = {}
@@ -112,7 +116,7 @@ def check_inside(name: str, rows: Array, names: Sequence[str], supports: Mapping
 
 
 def record_of_samples(
-    samples: Any, names: Sequence[str] | None, weights: Any, log_posterior: Any
+    samples: ArrayLike, names: Sequence[str] | None, weights: Any, log_posterior: Any
 ) -> tuple[list[str], PosteriorRecord]:
     """Return the names of the parameters, and the record of samples that are checked.
 
@@ -166,7 +170,7 @@ class Simulations:
     failed: int
 
     @classmethod
-    def of(cls, theta: Any, x: Any, names: Sequence[str] | None) -> "Simulations":
+    def of(cls, theta: ArrayLike, x: ArrayLike, names: Sequence[str] | None) -> "Simulations":
         """Return the simulations of :meth:`nfref.Posterior.from_simulations`."""
         names, theta = named_rows("theta", theta, names, "theta")
         observed_names, x = named_rows("x", x, None, "x")

@@ -14,7 +14,7 @@ import numpy as np
 from nfref.runtime.annotations import Array
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Regressed
-from nfref.tables.fitting.gaps import fit_incomplete_table
+from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import TableFit
 from nfref.tables.queries.missing_cells import log_marginal
 from nfref.tables.queries.outlier_measures import (
@@ -78,7 +78,7 @@ def _out_of_fold(fit, kept, contamination):
     """Return out-of-fold log-likelihoods of all rows, by densities of the kept rows."""
     part = some_distinct_rows(fit.columns, fit.table, fit.given, FITTED_ROWS)
     part = part[kept[part]]
-    found = fit_incomplete_table(fit.at(part))
+    found = fit_table(fit.at(part))
     density, scores = found.density, np.full(len(kept), np.nan)
     scores[part[found.unseen.places]] = found.unseen.log_prob
     others = np.ones(len(kept), bool)

@@ -33,9 +33,8 @@ from nfref.tables.densities.pool import FittedFlow, Regressed
 from nfref.tables.densities.regression import MixtureRegression
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.densities.wide import Wide
-from nfref.tables.schema.atoms import cell_of
 from nfref.tables.schema.columns import EXACT, Category, Column, Continuous
-from nfref.tables.schema.rounding_grid import decimals
+from nfref.tables.schema.repeated_values import cell_of, decimals
 from nfref.transformers.additive import Additive
 from nfref.transformers.affine import Affine
 from nfref.transformers.rational_quadratic import RationalQuadratic

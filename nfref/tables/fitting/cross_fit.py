@@ -7,11 +7,11 @@ import numpy as np
 from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities import mixture
-from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import log_pool
 from nfref.tables.densities.wide import Wide
 from nfref.tables.schema.columns import Continuous
-from nfref.tables.schema.distinct_rows import grouped_rows
+from nfref.tables.schema.distinct_rows import distinct_rows
 
 MOST_ROWS = 1000  # most rows that are scored
 COMPONENTS = (1, 2, 4, 8)  # of the mixtures of a column
@@ -26,10 +26,9 @@ def some_rows(
 ) -> SomeRows:
     """Return (dequantised values of each column, counts) of rows that their content decides."""
     values = np.stack([np.asarray(own, np.float64) for own in table], axis=1)
-    places, group = grouped_rows(values, seed)
-    counts = np.bincount(group, weight, len(places)).astype(np.float64)[:MOST_ROWS]
+    places, counts = distinct_rows(values, weight, seed)
     some = [own[places[:MOST_ROWS]] for own in values.T]
-    _, counts, spread = spread_rows(columns, some, counts, seed)
+    _, counts, spread = spread_rows(columns, some, counts[:MOST_ROWS], seed)
     return [own[:MOST_ROWS] for own in spread], counts[:MOST_ROWS]
 
 

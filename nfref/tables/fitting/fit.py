@@ -1,8 +1,8 @@
-"""Fit the density of a complete table: encode its rows, hold out folds, fit the parts.
+"""Fit the density of a table: encode its rows, hold out folds, fit the parts.
 
 A table density is a product. Discrete columns have latent classes, or a pool of label models for
 one label given other columns. Continuous columns, given the discrete ones, have a pool of simple
-densities and flows.
+densities and flows. Missing cells are filled first (:mod:`nfref.tables.fitting.gaps`).
 """
 
 from dataclasses import dataclass, replace
@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.runtime.annotations import Array
-from nfref.tables.densities.cells import spread_rows
-from nfref.tables.densities.encoder import Encoder, coded_columns
+from nfref.tables.densities.encoder import Encoder, coded_columns, spread_rows
 from nfref.tables.densities.label_pool import LabelPool, log_labels
 from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import mean_and_error
@@ -28,72 +27,29 @@ from nfref.tables.fitting.folds import (
     occurrence_numbers,
     point_mass_rows,
 )
+from nfref.tables.fitting.gaps import fit_with_gaps
 from nfref.tables.fitting.plan import TableFit
 from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import CandidateResult
-from nfref.tables.schema.columns import Continuous, as_numbers
+from nfref.tables.fitting.results import CandidateResult, Fitted, OutOfFoldScores
+from nfref.tables.schema.columns import Continuous, as_numbers, is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
 
-@dataclass(frozen=True)
-class OutOfFoldScores:
-    """Log-likelihoods of rows under densities that were not fitted to them.
-
-    Each row is scored by the candidates that were fitted without it and without its copies
-    (:func:`~nfref.tables.fitting.folds.point_mass_rows` excepted), with the weights of the pool.
-    Early stopping and the weights used the same rows.
-
-    Attributes
-    ----------
-    places : (M,) array
-        Rows of the table that was fitted to: all of them if they were held out in turn.
-    log_prob : (M,) array
-        Nats, in the units of the table.
-    """
-
-    places: Array
-    log_prob: Array
-
-    def of_rows(self, group: Array, whole: Array, used: Array) -> "OutOfFoldScores":
-        """Return the scores of the rows of a larger table.
-
-        ``used`` (N,) marks rows that were fitted to, ``group`` (U,) is the scored row that each of
-        them equals, and only rows that are ``whole`` (U,) keep a score.
-        """
-        scores = np.full(np.max(group) + 1, np.nan)
-        scores[self.places] = self.log_prob
-        found = scores[group]
-        kept = whole & ~np.isnan(found)
-        return OutOfFoldScores(np.flatnonzero(used)[kept], found[kept])
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The result of a fit.
-
-    Attributes
-    ----------
-    density : TableDensity
-    tried : list of CandidateResult
-        Every candidate, and the pool last, in nats per row of the table.
-    rows : float
-        The effective number of rows, (sum w)^2 / sum w^2.
-    distinct, held_out : int
-        Distinct rows, and how many of them were held out; 0 if rows or copies were held out in
-        turn.
-    unseen : OutOfFoldScores
-        Of rows without empty cells.
-    """
-
-    density: TableDensity
-    tried: list[CandidateResult]
-    rows: float
-    distinct: int
-    held_out: int
-    unseen: OutOfFoldScores
-
-
 def fit_table(fit: TableFit) -> Fitted:
+    """Fit the density of a table, whose cells may be NaN or None.
+
+    Raises
+    ------
+    ValueError
+        If a flow cannot be made for these columns, a plan of flows alone has no column for them,
+        or no row says anything about the columns that are not given.
+    """
+    if any(np.any(is_missing(values)) for values in fit.table):
+        return fit_with_gaps(fit, _fit_complete)
+    return _fit_complete(fit)
+
+
+def _fit_complete(fit):
     """Fit the density of a table without empty cells."""
     columns, table, given, seed = fit.columns, fit.table, fit.given, fit.seed
     if not fit.plan.simple:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Sequence
+from nfref.runtime.annotations import Any, Array, Places, Sequence
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.schema.columns import DISCRETE, Continuous
 
@@ -41,7 +41,7 @@ class UnitRows:
     weight: Array | None = None
     known: int = 0
 
-    def at(self, places: Any) -> "UnitRows":
+    def at(self, places: Places) -> "UnitRows":
         """Return the rows at these places."""
         context, weight = (
             None if array is None else array[places] for array in (self.context, self.weight)

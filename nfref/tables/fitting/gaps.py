@@ -22,11 +22,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from nfref.runtime.annotations import Array, Sequence
+from nfref.runtime.annotations import Array, Callable, Sequence
 from nfref.runtime.interrupts import came, insisted, interruptible
-from nfref.tables.fitting.fit import Fitted, fit_table
 from nfref.tables.fitting.plan import TableFit
 from nfref.tables.fitting.progress import Progress
+from nfref.tables.fitting.results import Fitted
 from nfref.tables.queries.missing_cells import impute
 from nfref.tables.schema.columns import is_missing, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
@@ -36,17 +36,11 @@ LEFT = 1e-3  # of the error of the start, after the rounds of a kind
 ROWS_OF_A_ROUND = 5000  # most rows of a round
 
 
-def fit_incomplete_table(fit: TableFit) -> Fitted:
-    """Fit the density of a table whose cells may be NaN or None.
+def fit_with_gaps(fit: TableFit, fit_complete: Callable[[TableFit], Fitted]) -> Fitted:
+    """Fit the density of a table some of whose cells are NaN or None.
 
-    Raises
-    ------
-    ValueError
-        If no row says anything about the columns that are not given; and as
-        :func:`nfref.tables.fitting.fit.fit_table`.
+    ``fit_complete`` fits a table without such cells.
     """
-    if not any(np.any(is_missing(values)) for values in fit.table):
-        return fit_table(fit)
     fit = replace(fit, weight=as_counts(fit.weight), progress=fit.progress or Progress())
     effective = effective_rows(fit.weight, len(fit.table[0]))
     used = ~uninformative_rows([column.name for column in fit.columns], fit.table, fit.given)
@@ -60,13 +54,13 @@ def fit_incomplete_table(fit: TableFit) -> Fitted:
     places, group = grouped_rows(_comparable(fit.table), fit.seed)
     counts = np.bincount(group, fit.weight, len(places)).astype(np.float64)
     fit = replace(fit.at(places), plan=fit.plan.begun(), weight=counts)
-    filled, found = _fill(fit, np.random.default_rng([fit.seed, 1]))
+    filled, found = _fill(fit, fit_complete, np.random.default_rng([fit.seed, 1]))
     if not came():
-        found = fit_table(replace(fit, table=filled))
+        found = fit_complete(replace(fit, table=filled))
     return replace(found, rows=effective, unseen=found.unseen.of_rows(group, whole, used))
 
 
-def _fill(fit, rng):
+def _fill(fit, fit_complete, rng):
     """Fill the gaps in rounds of a simple density; return the table and the last such density.
 
     Ctrl-C after the first round keeps the round before.
@@ -81,7 +75,7 @@ def _fill(fit, rng):
                 fit.progress.stage(f"values for empty cells   round {k} of {len(kinds)}")
                 simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
                 own = replace(fit, table=filled, plan=simple, progress=None, limit=None)
-                found = fit_table(own.at(few))
+                found = fit_complete(own.at(few))
                 last = k == len(kinds) or plan.is_over("gaps")
                 rows = slice(None) if last else few
                 drawn = impute(found.density, fit.at(rows).table, rng)

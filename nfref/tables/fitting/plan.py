@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.flow import Flow
-from nfref.runtime.annotations import Any, Array, Callable, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Places, Sequence
 from nfref.runtime.checks import check_count, check_floats, check_positive, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.limited_sum import LimitedSum
@@ -201,7 +201,7 @@ class TableFit:
     limit: LimitedSum | None = None
     group: Array | None = None
 
-    def at(self, rows: Any) -> "TableFit":
+    def at(self, rows: Places) -> "TableFit":
         """Return the fit of some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, table=[values[rows] for values in self.table], weight=weight)

@@ -1,4 +1,4 @@
-"""The scores of candidates on rows that they were not fitted to, and the table of them."""
+"""The result of a fit: its density, out-of-fold scores of the rows, and scores of candidates."""
 
 from dataclasses import dataclass, replace
 from html import escape
@@ -10,6 +10,7 @@ from nfref.runtime.annotations import Array, Iterable
 from nfref.runtime.checks import require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.pool import mean_and_error, median
+from nfref.tables.densities.table_density import TableDensity
 
 
 @dataclass(frozen=True)
@@ -135,3 +136,64 @@ class CandidateTable(list[CandidateResult]):
 def nats(value: float) -> str:
     """Format a log-likelihood in ten characters, even one with hundreds of digits."""
     return f"{value:.3f}" if abs(value) < 1e5 else f"{value:.3g}"
+
+
+# The whole fit ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OutOfFoldScores:
+    """Log-likelihoods of rows under densities that were not fitted to them.
+
+    Each row is scored by the candidates that were fitted without it and without its copies
+    (:func:`~nfref.tables.fitting.folds.point_mass_rows` excepted), with the weights of the pool.
+    Early stopping and the weights used the same rows.
+
+    Attributes
+    ----------
+    places : (M,) array
+        Rows of the table that was fitted to: all of them if they were held out in turn.
+    log_prob : (M,) array
+        Nats, in the units of the table.
+    """
+
+    places: Array
+    log_prob: Array
+
+    def of_rows(self, group: Array, whole: Array, used: Array) -> "OutOfFoldScores":
+        """Return the scores of the rows of a larger table.
+
+        ``used`` (N,) marks rows that were fitted to, ``group`` (U,) is the scored row that each of
+        them equals, and only rows that are ``whole`` (U,) keep a score.
+        """
+        scores = np.full(np.max(group) + 1, np.nan)
+        scores[self.places] = self.log_prob
+        found = scores[group]
+        kept = whole & ~np.isnan(found)
+        return OutOfFoldScores(np.flatnonzero(used)[kept], found[kept])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The result of a fit.
+
+    Attributes
+    ----------
+    density : TableDensity
+    tried : list of CandidateResult
+        Every candidate, and the pool last, in nats per row of the table.
+    rows : float
+        The effective number of rows, (sum w)^2 / sum w^2.
+    distinct, held_out : int
+        Distinct rows, and how many of them were held out; 0 if rows or copies were held out in
+        turn.
+    unseen : OutOfFoldScores
+        Of rows without empty cells.
+    """
+
+    density: TableDensity
+    tried: list[CandidateResult]
+    rows: float
+    distinct: int
+    held_out: int
+    unseen: OutOfFoldScores

@@ -28,10 +28,15 @@ mixtures of all columns cannot be compared. Then columns that have impossible sa
 take soft half-lines, unless these lose by the formula. ``--column NAME=real`` and
 ``columns={"NAME": "real"}`` ask for the line.
 
-Last, sums of the columns above 0 may have a limit (:mod:`nfref.tables.fitting.sum_limits`).
+Last, the sum of some columns above 0 may have a limit, as that of shares of a whole, all but one,
+which is at most 1 or 100 (:mod:`nfref.tables.densities.limited_sum`). The largest sum of their
+values has to be below the limit and near it, and far more than ``EXPECTED`` rows should lie beyond
+it by the mixture of all columns. Of several sets of columns the one that this holds for most
+clearly counts.
 """
 
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -41,15 +46,17 @@ from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.fitting.column_support import (
     ERRORS,
+    EXPECTED,
     LEAST_ROWS,
+    NEAR,
+    UPPER_ENDS,
     Chosen,
     bounded_supports,
     softened,
 )
 from nfref.tables.fitting.cross_fit import CrossFit, some_rows
-from nfref.tables.fitting.sum_limits import find_limited_sum
 from nfref.tables.schema.columns import Continuous, is_missing
-from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
+from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
 MOST_COLUMNS = 100  # most columns of numbers that have a choice: the correlations of more cost much
 ROWS_A_COLUMN = 20  # fewest rows a column that choose
@@ -58,6 +65,9 @@ LOG_ROWS = 2000  # most rows for which logarithms are taken for their gain
 START_NOISE = 0.1  # nats by which the starts of EM change a score
 SWEEPS = 5  # most times that each column may change
 ALL_COMPONENTS = (6,)  # of the mixtures of all columns
+SUMMED = 10  # most columns whose subsets are summed; more are summed as a whole
+ROUNDING = 1e-9  # of sums, as a share
+SAMPLES = 20_000  # of the mixture of all columns, to see which sums pass a limit
 
 
 class Supports(NamedTuple):
@@ -112,8 +122,7 @@ def choose_supports(
         return Supports(tuple(columns), [])
     # Copies of a row are one row with a weight, so both give the same bits.
     numbers = np.stack([np.asarray(table[k], np.float64) for k in own], axis=1)
-    places, group = grouped_rows(numbers, seed)
-    weight = np.bincount(group, as_counts(weight), len(places)).astype(np.float64)
+    places, weight = distinct_rows(numbers, as_counts(weight), seed)
     values = list(numbers[places].T)
     there = [~is_missing(cells) for cells in values]
     real = [
@@ -151,7 +160,7 @@ def choose_supports(
     if np.sum(whole) < max(LEAST_ROWS, ROWS_A_COLUMN * len(own)):
         return _supports(columns, _softened_alone(real, found, values, weight))
     chosen, best = _together(real, found, values, weight, whole, seed)
-    limit = None if given else find_limited_sum(best, sorted(positive), values, weight)
+    limit = None if given else _limited_sum(best, sorted(positive), values, weight)
     return _supports(columns, chosen, limit)
 
 
@@ -293,3 +302,38 @@ def _climbed(score, taken, free):
         if value == before:
             break
     return taken
+
+
+# Sums of columns --------------------------------------------------------------------------
+
+
+def _limited_sum(fit, places, table, weight):
+    """Return the LimitedSum of some columns of a fit; None if no sum has an upper end.
+
+    ``places`` are those of the columns above 0.
+    """
+    if len(places) < 2:
+        return None
+    values = np.stack([table[k] for k in places], axis=1)
+    steps = np.array([fit.columns[k].step or 0.0 for k in places])
+    sets = (
+        np.ones((1, len(places)))
+        if len(places) > SUMMED
+        else np.array([one for one in product((0.0, 1.0), repeat=len(places)) if sum(one) > 1])
+    )
+    largest = np.max(np.nan_to_num(values) @ sets.T, axis=0)
+    sampled: Any = None
+    for end in UPPER_ENDS:
+        limits = end * (1 + ROUNDING) + sets @ steps / 2
+        possible = (largest <= limits) & (largest >= NEAR * end)
+        if not np.any(possible):
+            continue
+        if sampled is None:
+            sampled = fit.sample(SAMPLES)[:, places]
+        beyond = np.mean(sampled @ sets[possible].T > limits[possible], axis=0) * np.sum(weight)
+        most = int(np.argmax(beyond))
+        if beyond[most] >= EXPECTED + np.log(np.sum(possible)):
+            chosen = np.flatnonzero(sets[possible][most]).tolist()
+            names = tuple(fit.columns[places[k]].name for k in chosen)
+            return LimitedSum(names, float(limits[possible][most]))
+    return None

@@ -14,8 +14,7 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Generator, Iterator, Params, Sequence
 from nfref.runtime.backends import backend, chosen
 from nfref.runtime.batching import in_blocks
-from nfref.tables.densities.cells import POINTS
-from nfref.tables.densities.encoder import check_can_be_given
+from nfref.tables.densities.encoder import POINTS, check_can_be_given
 from nfref.tables.densities.limited_sum import sample_where
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler

@@ -6,47 +6,10 @@ is a :class:`TableError` of one line: the file, what was expected, what came, an
 counted from 1, without the header; lines are lines of the file.
 """
 
-from nfref.tables.reading.batches import batch_rows, batches
-from nfref.tables.reading.read import (
-    HEADERS,
-    READERS,
-    check_suffix,
-    read_quietly,
-    read_table,
-    suffix,
-)
-from nfref.tables.reading.sampling import Sample, sample
-from nfref.tables.reading.table import (
-    Table,
-    TableError,
-    check_finite,
-    match_columns,
-    numbered_columns,
-    quoted_names,
-    text_at,
-)
-from nfref.tables.reading.write import WRITERS, as_stored, write_table, writer
+from nfref.tables.reading.batches import batches
+from nfref.tables.reading.read import read_table
+from nfref.tables.reading.sampling import sample
+from nfref.tables.reading.table import Table, TableError
+from nfref.tables.reading.write import write_table
 
-__all__ = [
-    "HEADERS",
-    "READERS",
-    "WRITERS",
-    "Sample",
-    "Table",
-    "TableError",
-    "as_stored",
-    "batch_rows",
-    "batches",
-    "check_finite",
-    "check_suffix",
-    "match_columns",
-    "numbered_columns",
-    "quoted_names",
-    "read_quietly",
-    "read_table",
-    "sample",
-    "suffix",
-    "text_at",
-    "write_table",
-    "writer",
-]
+__all__ = ["Table", "TableError", "batches", "read_table", "sample", "write_table"]

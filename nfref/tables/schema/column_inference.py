@@ -4,7 +4,6 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Mapping, Sequence
 from nfref.runtime.checks import shortened
-from nfref.tables.schema.atoms import find_atoms
 from nfref.tables.schema.columns import (
     DISCRETE,
     EXACT,
@@ -20,6 +19,7 @@ from nfref.tables.schema.columns import (
     to_line,
 )
 from nfref.tables.schema.distinct_rows import as_counts
+from nfref.tables.schema.repeated_values import find_atoms
 
 END_ROWS, END_SHARE = 10, 0.05  # fewest rows, and least share of all, at an end of counts
 FEW = 100  # different whole numbers up to which a column can be counts

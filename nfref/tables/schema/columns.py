@@ -27,12 +27,10 @@ with slope 1 and 1 / (1 + |t| - T). A value a million s out is at 18.8 there: it
 fit, and its density is still that of t. Subtracting m first keeps the digits of values that are
 large and close together.
 
-Rounded values are dequantised while densities are fitted, and samples are rounded again
-(:mod:`nfref.tables.schema.rounding_grid`).
-
-An *atom* is a value that many rows share, such as the zeros of amounts. It is a discrete part of
-its column (:mod:`nfref.tables.schema.atoms`): the column has a code, which says "continuous" or
-which atom, and a density only where it is continuous.
+Two kinds of values repeat (:mod:`nfref.tables.schema.repeated_values`). Rounded values are
+dequantised while densities are fitted, and samples are rounded again. An *atom* is a value that
+many rows share, such as the zeros of amounts. It is a discrete part of its column: the column has a
+code, which says "continuous" or which atom, and a density only where it is continuous.
 
 A discrete column is a *category*, one of a few labels, or a *count*, a whole number. Its values are
 encoded as numbers; each has a probability (:mod:`nfref.tables.densities.latent_classes`).
@@ -50,8 +48,13 @@ from nfref.runtime.annotations import Any, Array, Callable, Iterable, Sequence
 from nfref.runtime.checks import require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
-from nfref.tables.schema.atoms import atom_numbers, from_noise, to_noise
-from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest
+from nfref.tables.schema.repeated_values import (
+    atom_numbers,
+    find_rounding_grid,
+    from_noise,
+    nearest,
+    to_noise,
+)
 
 TAIL = 5.0  # T: robust standard deviations beyond which tails are compressed
 LIGHT = 6.5  # farthest value of a column that needs no compression: normal values end below
@@ -195,7 +198,7 @@ class Continuous(Configuration):
     first : float or None
         On a circle, where the turn begins in which samples are given; low if None.
     step : float or None
-        Step of the rounding grid (:mod:`nfref.tables.schema.rounding_grid`), if there is one.
+        Step of the rounding grid (:mod:`nfref.tables.schema.repeated_values`), if there is one.
     offset : float
         A point of that grid.
     alone : bool

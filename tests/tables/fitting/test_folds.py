@@ -16,7 +16,6 @@ from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.flow_folds import FlowFolds
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.folds import UnitRows, fold_numbers, group_fold_numbers, make_folds
-from nfref.tables.fitting.gaps import fit_incomplete_table
 from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.distinct_rows import as_counts, grouped_rows
@@ -33,7 +32,7 @@ def rows(n=200, seed=0):
 
 def fitted(x, plan=PLAN, weight=None, seed=0):
     names, table = [f"x{j}" for j in range(x.shape[1])], list(x.T)
-    return fit_incomplete_table(TableFit(find_columns(names, table), table, plan, seed, weight))
+    return fit_table(TableFit(find_columns(names, table), table, plan, seed, weight))
 
 
 # Folds ------------------------------------------------------------------------------------

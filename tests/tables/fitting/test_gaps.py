@@ -592,18 +592,17 @@ def test_few_samples_suffice_where_their_error_is_small():
     "every, budget, rounds",
     [(12, None, 6), (4, None, 10), (2, None, 2 * gaps.MOST_ROUNDS), (4, 1e-3, 1), (4, 1e3, 10)],
 )
-def test_rounds_follow_the_share_of_gaps_and_end_with_the_time(monkeypatch, every, budget, rounds):
+def test_rounds_follow_the_share_of_gaps_and_end_with_the_time(every, budget, rounds):
     asked = []
 
     def counted(fit):
         asked.append(fit.plan)
         return fit_table(fit)
 
-    monkeypatch.setattr(gaps, "fit_table", counted)
     table = np.random.default_rng(0).standard_normal((60, 2))
     table[::every, 1] = np.nan
     columns = find_columns(("a", "b"), list(table.T))
     plan = Plan(members=0, time_budget=budget)
-    gaps.fit_incomplete_table(TableFit(columns, list(table.T), plan, 0))
+    gaps.fit_with_gaps(TableFit(columns, list(table.T), plan, 0), counted)
     assert len(asked) == rounds + 1
     assert budget is None or 0 < asked[-1].time_budget <= budget

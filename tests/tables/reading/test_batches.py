@@ -7,17 +7,10 @@ import pandas as pd
 import pytest
 
 from nfref.runtime.batching import BLOCK
-from nfref.tables.reading import (
-    READERS,
-    WRITERS,
-    TableError,
-    batch_rows,
-    batches,
-    read_quietly,
-    read_table,
-    write_table,
-    writer,
-)
+from nfref.tables.reading import TableError, batches, read_table, write_table
+from nfref.tables.reading.batches import batch_rows
+from nfref.tables.reading.read import READERS, read_quietly
+from nfref.tables.reading.write import WRITERS, writer
 
 NAMES = ("a", "b c", "d")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nfref.cli import main
-from nfref.tables.reading import TableError, batches, read_quietly, read_table
+from nfref.tables.reading import TableError, batches, read_table
+from nfref.tables.reading.read import read_quietly
 
 ROWS = [[0.5, -1.25], [12.0, 3e-5], [1234.5, 0.125]]
 

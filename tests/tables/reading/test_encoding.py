@@ -9,7 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from nfref.tables.reading import TableError, encoding, read_quietly, read_table
+from nfref.tables.reading import TableError, encoding, read_table
+from nfref.tables.reading.read import read_quietly
 
 TEXT = "a,b\n" + "".join(f"{k},{k / 8}\n" for k in range(50))
 

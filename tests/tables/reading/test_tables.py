@@ -18,14 +18,9 @@ import numpy as np
 import pytest
 
 from nfref.runtime.files import check_writable, replacing, reserved
-from nfref.tables.reading import (
-    Table,
-    TableError,
-    match_columns,
-    read_quietly,
-    read_table,
-    write_table,
-)
+from nfref.tables.reading import Table, TableError, read_table, write_table
+from nfref.tables.reading.read import read_quietly
+from nfref.tables.reading.table import match_columns
 
 ROWS = np.array([[1.0, -2.5], [3e-5, 4.0], [5.0, 0.1]])
 
@@ -465,7 +460,7 @@ def test_unwritable_places(tmp_path):
 
 def test_text_where_a_column_holds_it(tmp_path):
     """Categories keep the order of first appearance; blank cells are missing as elsewhere."""
-    from nfref.tables.reading import read_quietly
+    from nfref.tables.reading.read import read_quietly
 
     path = written(tmp_path, "t.csv", 'town,a\nRome,1\n"New York, NY",2\n Rome ,3\n')
     table = read_quietly(path, texts=("town", "county"))

@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.tables.schema.atoms import find_atoms
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import Continuous
+from nfref.tables.schema.repeated_values import find_atoms
 
 ROWS = 1500
 

@@ -9,11 +9,11 @@ from scipy import stats
 import nfref
 from nfref.cli.split import Part
 from nfref.cli.test_table import ScoredRows, compare_baselines
-from nfref.tables.densities.cells import spread_rows
+from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import median
 from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
 from nfref.tables.schema.column_inference import column_of
-from nfref.tables.schema.rounding_grid import find_rounding_grid, nearest
+from nfref.tables.schema.repeated_values import find_rounding_grid, nearest
 from tests.benchmarks.synthetic import abalones, amounts, flow_density, told_apart
 
 
