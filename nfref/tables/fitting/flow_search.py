@@ -199,10 +199,12 @@ class _FlowSearch:
     def _train(self, trained, found):
         """Train a kind in each fold; return whether it is a candidate.
 
-        Beside the candidates ``found``, two folds tell whether the others pay.
+        Beside the candidates ``found``, two folds tell whether the others pay, or one of two.
         """
         folds = len(self.folds)
-        ends = [2, folds] if found and self.plan.members is None and folds > 2 else [folds]
+        ends = [folds]
+        if found and self.plan.members is None and folds > 1:
+            ends = [min(2, folds - 1), folds]
         for end in ends:
             self.queue.train(end, lambda k: self._following(trained, k))
             trained.score(self.folds, self.rows)

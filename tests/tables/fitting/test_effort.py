@@ -62,14 +62,15 @@ def test_candidates_are_added_until_they_do_not_pay(monkeypatch):
         assert [one.name for one in model.candidates_ if "f" in one.name][-len(names) :] == names
 
 
-def test_a_candidate_that_does_not_pay_after_two_folds_is_left(monkeypatch):
+@pytest.mark.parametrize("folds, begins", [(3, "2 folds, 2 epochs"), (2, "all 2 epochs done; ")])
+def test_a_candidate_whose_other_folds_do_not_pay_is_left(monkeypatch, folds, begins):
     """It is in the table of candidates, and not in the pool."""
-    monkeypatch.setitem(EFFORTS, "default", Effort(0.0, 10_000, 3, 2, 2))
+    monkeypatch.setitem(EFFORTS, "default", Effort(0.0, 10_000, folds, 2, 2))
     monkeypatch.setattr(flow_search._FlowSearch, "_promises", lambda *arguments: False)
     model = nfref.FlowDensity(epochs=2, random_state=0).fit(rows(300))
     pool, found = model.density_.pool, {one.name: one for one in model.candidates_}
-    assert pool.names.count("nsf") == 3 and "nsf relu" not in pool.names
-    assert found["nsf relu"].weight == 0.0 and found["nsf relu"].message.startswith("2 folds, ")
+    assert pool.names.count("nsf") == folds and "nsf relu" not in pool.names
+    assert found["nsf relu"].weight == 0.0 and found["nsf relu"].message.startswith(begins)
 
 
 def test_a_time_budget_leaves_candidates_out():
