@@ -102,6 +102,7 @@ def test_a_lead_is_not_overtaken_by_a_later_hint():
         (np.log(2), 3, 1e-4, " (log 2)"),
         (-3 * np.log(2), 3, 1e-4, " (-D log 2)"),
         (1.5 * np.log(2 * np.pi), 4, 1e-4, " ((D - 1)/2 log 2 pi)"),
+        (-np.log(2 * np.pi), 4, 1e-4, " (-log 2 pi)"),
         (1.5 * np.log(2 * np.pi), 4, 0.02, ""),  # D log 2 is as close
         (4 * np.log(256), 4, 1e-3, " (D log 256)"),
         (0.123, 4, 1e-3, ""),

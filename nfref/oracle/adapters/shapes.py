@@ -153,7 +153,9 @@ def _has_two_modes(module):
 
     Dropout with probability zero does so, but is the same in both modes.
     """
-    parts = [part for part in getattr(module, "modules", tuple)() if getattr(part, "p", 1)]
+    every = module.modules() if hasattr(module, "modules") else []
+    # An attribute p may be an array, such as a permutation.
+    parts = [part for part in every if repr(getattr(part, "p", "")) not in ("0", "0.0")]
     kinds = {kind for part in parts for kind in type(part).__mro__}
     kinds = {kind for kind in kinds if kind.__module__ != "torch.nn.modules.module"}
     codes = (getattr(part, "__code__", None) for kind in kinds for part in vars(kind).values())

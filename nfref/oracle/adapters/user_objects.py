@@ -13,6 +13,8 @@ from nfref.oracle.adapters.shapes import note_of_mode
 from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
+GENERATORS = ("rng", "generator", "random")  # names of a sampler's first parameter
+
 
 def own_functions(thing: Any, dtype: DTypeLike, train: bool = False) -> dict[str, Any] | None:
     """Return arguments of a check; None if the object is none of these.
@@ -44,20 +46,69 @@ def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from functions (forward, inverse); one may be None."""
     wanted = [part for part in pair if part is not None]
     if any(written_with(part, "jax") for part in wanted):
-        return from_jax(*pair, dtype=dtype)
+        return _or_of_arrays(from_jax(*pair, dtype=dtype), pair, dtype)
     if any(written_with(part, "torch") for part in wanted):
         forward, inverse = (part and with_dtype_hint(part) for part in pair)
-        return TORCH.flow(forward, inverse)
+        return _or_of_arrays(TORCH.flow(forward, inverse), pair, dtype)
     return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
 
 
+def _or_of_arrays(found, pair, dtype):
+    """Return the arguments of a flow, for functions of which each may take NumPy's arrays alone."""
+    gradients = list(found["gradient"])
+    for k, name in enumerate(("forward", "inverse")):
+        if name in found:
+            plain = _computed_in(dtype, pair[k])
+            found[name], gradients[k] = _either(found[name], gradients[k], plain)
+    return {**found, "gradient": tuple(gradients)}
+
+
+def _either(adapted, gradient, plain):
+    """Return the function of a library's arrays and its gradient, or else the function of arrays.
+
+    A function that uses a library may take and return NumPy's arrays, or may not be traced. Then
+    the library's arrays have no answer and NumPy's have one.
+    """
+    chosen: list[Callable] = []  # the one that had an answer
+
+    def call(*arrays):
+        if chosen:
+            return chosen[0](*arrays)
+        try:
+            answer = adapted(*arrays)
+            chosen.append(adapted)
+        except Exception:
+            try:
+                answer = plain(*(array.copy() for array in arrays))
+            except Exception:
+                answer = None
+            if answer is None:
+                raise
+            chosen.append(plain)
+        return answer
+
+    def derivative(*arrays):
+        if chosen == [plain]:
+            raise NotImplementedError("its functions take NumPy's arrays: they have no gradient")
+        return gradient(*arrays)
+
+    return call, derivative
+
+
+def _computed_in(dtype, function):
+    """Return the function with JAX, if there is one, set up for computing in ``dtype``."""
+    return jax_arrays.computed_in(dtype, function) if "jax" in sys.modules else function
+
+
 def _object_density(thing, dtype):
-    if written_with(thing.log_prob, "torch"):
-        draw = by_number(thing.sample)
-        return TORCH.density(with_dtype_hint(thing.log_prob), draw, None, False, dtype)
     found = {"log_prob": thing.log_prob}
-    if written_with(thing.log_prob, "jax"):
+    if written_with(thing.log_prob, "torch"):
+        found = TORCH.density(with_dtype_hint(thing.log_prob), None, None, False, dtype)
+    elif written_with(thing.log_prob, "jax"):
         found = jax_arrays.JAX.density(thing.log_prob, None, None, True, dtype)
+    if "gradient" in found:
+        plain = _computed_in(dtype, thing.log_prob)
+        found["log_prob"], found["gradient"] = _either(found["log_prob"], found["gradient"], plain)
     if has(thing, "sample"):
         found["sample"] = _sample_of(thing, dtype)
     return found
@@ -83,11 +134,23 @@ def _sample_of(thing, dtype):
         key = names[0]
     if key is not None:
         count = next((name for name in names if name != key), "n")
-        return jax_arrays.sampler(
+        by_key = jax_arrays.sampler(
             lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype
         )
-    if names and names[0] in ("rng", "generator", "random"):
+        if key not in GENERATORS:
+            return by_key
+
+        def sample(rng, n):
+            try:
+                return by_key(rng, n)
+            except AttributeError:  # a key has no methods of a generator
+                return as_numbers(draw(rng, n))
+
+        return sample
+    if names and names[0] in GENERATORS:
         return lambda rng, n: as_numbers(draw(rng, n))
+    if written_with(thing.log_prob, "torch"):
+        return TORCH.sampler(by_number(draw), dtype)
     seeded = sampler(thing)
     return jax_arrays.computed_in(dtype, seeded) if of_jax and seeded else seeded
 
@@ -135,25 +198,43 @@ def written_with(function: Any, library: str) -> bool:
     return library in sys.modules and _names(function, library, set())
 
 
-def _names(function, library, seen):
-    kind = type(function).__module__.partition(".")[0]
-    if kind in (library, library + "lib"):  # compiled already
+def _names(thing, library, seen):
+    kinds = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__}
+    if kinds & {library, library + "lib"}:  # an array, a module, or compiled already
         return True
-    function = getattr(function, "func", getattr(function, "__func__", function))  # partial
-    if not isinstance(function, types.FunctionType) or id(function) in seen:
-        return isinstance(function, partial) and _names(function, library, seen)
-    seen.add(id(function))
-    cells = zip(function.__code__.co_freevars, function.__closure__ or ())
+    thing = thing.func if isinstance(thing, partial) else thing
+    owner, thing = getattr(thing, "__self__", None), getattr(thing, "__func__", thing)
+    if isinstance(thing, (type, types.ModuleType)) or id(thing) in seen:
+        return False
+    seen.add(id(thing))
+    if not isinstance(thing, types.FunctionType):
+        parts = thing if isinstance(thing, (list, tuple)) else _parts(thing)
+        return any(_names(part, library, seen) for part in parts)
+    cells = zip(thing.__code__.co_freevars, thing.__closure__ or ())
     filled = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
-    found = {**function.__globals__, **filled}
-    for name in _names_in(function.__code__) & set(found):
-        value = found[name]
+    found = {**thing.__globals__, **filled}
+    names = _names_in(thing.__code__)
+    if any(name.partition(".")[0] == library for name in names):  # it imports the library itself
+        return True
+    for value in [found[name] for name in names & set(found)] + _parts(owner, names):
         module = getattr(value, "__module__", None) or type(value).__module__
         if isinstance(value, types.ModuleType):
             module = value.__name__
         if str(module).partition(".")[0] == library or _names(value, library, seen):
             return True
     return False
+
+
+def _parts(owner, names=None):
+    """Return what an object keeps and its class's own methods, bound; those of some names."""
+    functions = {**vars(type(owner))} if hasattr(owner, "__dict__") else {}
+    parts = {
+        name: types.MethodType(part, owner)
+        for name, part in functions.items()
+        if isinstance(part, types.FunctionType)
+    }
+    parts.update(getattr(owner, "__dict__", {}))
+    return [part for name, part in parts.items() if names is None or name in names]
 
 
 def _names_in(code):

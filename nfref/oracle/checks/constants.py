@@ -21,6 +21,7 @@ def nearest(
         "D/2 log 2 pi": 0.5 * dim * LOG_2PI,
         "(D - 1)/2 log 2 pi": 0.5 * (dim - 1) * LOG_2PI,
         "1/2 log 2 pi": 0.5 * LOG_2PI,
+        "log 2 pi": LOG_2PI,
         "log 10": np.log(10),
         "log 256": np.log(256),
         "D log 256": dim * np.log(256),

@@ -9,7 +9,7 @@ import numpy as np
 
 from nfref.oracle.checks.context import Direction
 from nfref.oracle.checks.log_det import DOUBT
-from nfref.oracle.instruments.guarded_calls import CallFailed
+from nfref.oracle.instruments.guarded_calls import CallFailed, NotThere
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
@@ -41,7 +41,10 @@ def by_rows(
     probes = measured.probes
     column = 0 if measured.subject.dim is None else measured.values.shape[1]
     value = measured.values[:, 0] if column == 0 else measured.log_det
-    ours = _ask(measured.subject, gradient, probes.rows, probes.context_row)[0]
+    try:
+        ours = _ask(measured.subject, gradient, probes.rows, probes.context_row)[0]
+    except NotThere as error:
+        return not_applicable(name, str(error))
     numeric = measured.derivatives.jacobian[:, column]
     # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
     # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
@@ -65,7 +68,10 @@ def by_context(name: str, measured: Measurement, gradient: Callable | None) -> R
         return not_applicable(name, missing)
     direction = Direction(measured)
     context_row = measured.probes.context_row[direction.points]
-    found = _ask(measured.subject, gradient, direction.rows, context_row)
+    try:
+        found = _ask(measured.subject, gradient, direction.rows, context_row)
+    except NotThere as error:
+        return not_applicable(name, str(error))
     if len(found) < 2:
         return not_applicable(name, "the gradient= has no derivative by the context")
     scale = np.maximum(np.abs(direction.context), 1.0)
