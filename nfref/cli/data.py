@@ -19,6 +19,7 @@ from nfref.tables.reading.read import READERS, only, read_quietly, suffix
 from nfref.tables.reading.sampling import sample_rows
 from nfref.tables.reading.table import Keep, Texts, numbered_columns
 from nfref.tables.schema.column_inference import asked_support, check_support
+from nfref.tables.schema.columns import ColumnError, together
 
 TOY_ROWS = 5000
 
@@ -46,6 +47,14 @@ class Data:
     def columns(self) -> Sequence[str]:
         """The names of the columns."""
         return self.table.columns
+
+    @property
+    def refused(self) -> dict[str, ColumnError]:
+        """Name -> error of each column that is read as text, but begins like numbers."""
+        return {
+            name: ColumnError(name, what, useless=spoilt, labels=not spoilt, where=where)
+            for name, (where, what, spoilt) in self.table.refused.items()
+        }
 
     def weighed(self, column: str | None, first: int | None = None) -> tuple["Data", Array | None]:
         """Return the data without that column, and its values as weights; (data, None) for None.
@@ -127,6 +136,20 @@ def remedies(useless: Sequence[str], labels: Sequence[str]) -> str:
         options = " ".join(f"--column {quote(name + '=category')}" for name in labels)
         found.append(f"{options} {takes} as labels")
     return ", ".join(found)
+
+
+def refusal(error: ColumnError) -> str:
+    """Say which columns are refused, with the options that mend it before the reasons of many."""
+    errors = [error, *error.others]
+    reasons = "; ".join(one.reason for one in errors)
+    remedy = remedies(
+        [one.column for one in errors if one.useless or one.labels],
+        [one.column for one in errors if one.labels],
+    )
+    if len(errors) == 1:
+        return f"{reasons}; {remedy}" if remedy else reasons
+    remedy = f" ({remedy})" if remedy else ""
+    return f"{error.several}{remedy}: {reasons}"
 
 
 # To fit to --------------------------------------------------------------------------------
@@ -227,6 +250,8 @@ class Source(Options):
     def _check(self, path, table, first):
         """Check a batch against supports and weights; ``first`` rows come before it."""
         part = Data(path, table)
+        if part.refused:
+            raise UsageError(f"{path}: {refusal(together(part.refused.values()))}")
         if self.weights in table.columns and len(table.columns) > 1:
             part.weighed(self.weights, first)
         for name, kind in self.column:

@@ -12,14 +12,14 @@ import numpy as np
 from nfref.cli import data_warnings
 from nfref.cli.arguments import UsageError, blamed
 from nfref.cli.checkpoint_writer import CheckpointWriter
-from nfref.cli.data import Data, Source, remedies
+from nfref.cli.data import Data, Source, refusal
 from nfref.cli.fit_options import Targets, Training, asked_for
 from nfref.cli.plot import plot_density
 from nfref.cli.split import Part, Split
 from nfref.cli.streams import complain, note, say, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
 from nfref.runtime.annotations import Iterator
-from nfref.runtime.checks import plural, shortened
+from nfref.runtime.checks import plural
 from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
@@ -31,7 +31,6 @@ from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import Fitted
 from nfref.tables.fitting.supports import Supports, choose_supports
 from nfref.tables.queries.scoring import AsDensity
-from nfref.tables.reading.table import DATES_AS_NUMBERS
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
@@ -239,14 +238,14 @@ def _columns(data, asked, given, weight):
             labels=data.table.labels,
             given=given,
             whole=data.table.whole,
-            refused=_dates(data, supports),
+            refused=data.refused,
             warn=lambda text: note(f"{data.name}: {text}"),
             weight=weight,
         )
     except ColumnError as error:
         if not error.labels:
             data_warnings.say_remark(data, sure=data.table.named)
-        raise UsageError(f"{data.name}: {_refusal(error)}") from None
+        raise UsageError(f"{data.name}: {refusal(error)}") from None
     except ValueError as error:
         raise UsageError(f"{data.name}: {error}") from None
     lowest = data.lowest or {}  # of all rows: those outside a sample may hold counts below zero
@@ -256,33 +255,6 @@ def _columns(data, asked, given, weight):
         else column
         for column in columns
     )
-
-
-def _dates(data, supports):
-    """Return name -> error of each column of dates or times, unless a support is asked for."""
-    return {
-        name: ColumnError(
-            name,
-            f"expected numbers, got {shortened(data.table.labels[name][0])} ({DATES_AS_NUMBERS})",
-            labels=True,
-        )
-        for name in data.table.dates
-        if name not in supports
-    }
-
-
-def _refusal(error):
-    """Say which columns are refused, with the options that mend it before the reasons of many."""
-    errors = [error, *error.others]
-    reasons = "; ".join(f"column {error.column!r}: {error.what}" for error in errors)
-    remedy = remedies(
-        [error.column for error in errors if error.useless or error.labels],
-        [error.column for error in errors if error.labels],
-    )
-    if len(errors) == 1:
-        return f"{reasons}; {remedy}" if remedy else reasons
-    remedy = f" ({remedy})" if remedy else ""
-    return f"{error.several}{remedy}: {reasons}"
 
 
 def _ends(data):

@@ -71,7 +71,7 @@ def bad_files(folder, tmp_path):
     write_people(tmp_path / "other.csv", header=("height", "body weight", "ages"))
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "header.csv").write_text("a,b\n")
-    (tmp_path / "text.csv").write_text("a,b\n1,2\n3,tall\n")
+    (tmp_path / "text.csv").write_text("a,b\n1,2\n3,tall\n5,6\n7,8\n9,0\n")
     (tmp_path / "ragged.csv").write_text("a,b\n1,2\n3\n")
     (tmp_path / "nan.csv").write_text("a,b\n1,2\n3,nan\n")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "model.npz").read_bytes()[:-30])

@@ -152,6 +152,27 @@ def test_a_checkpoint_knows_how_its_rows_were_drawn(folder, capsys):
         assert f"expected {option} {was} as when it was written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("first, came", [("numbers", "texts"), ("texts", "numbers")])
+def test_files_disagree_about_texts(folder, capsys, first, came):
+    """Numbers of one file would be taken for the places of the labels of another."""
+    (folder / "parts").mkdir()
+    cells = {"numbers": [0, 1], "texts": ["no", "yes"], "nothing": [None, None]}
+    for k, kind in enumerate(("nothing", first, "nothing", came)):
+        frame = pd.DataFrame({"age": rows(20)[:, 0], "smokes": cells[kind] * 10})
+        frame.to_csv(f"parts/{k}.csv", index=False)
+    assert main(["fit", "parts/[0-2].csv", *FIT]) == 0
+    assert main(["fit", "parts/*.csv", *FIT]) == 2
+    message = f"parts/3.csv: column 'smokes': expected {first}, as in earlier files, got {came}; --"
+    assert message in capsys.readouterr().err
+    assert main(["fit", "parts/*.csv", *FIT, "--column", "smokes=category"]) == 0
+
+
+def test_the_whole_of_a_large_file_is_not_read_to_refuse_it(folder, capsys):
+    (folder / "t.csv").write_text("share,age\n" + "5%,7\n" * 70_000 + "the end\n")
+    assert main(["fit", "t.csv", "--rows", "10"]) == 2
+    assert "column 'share': expected a number, got '5%'" in capsys.readouterr().err
+
+
 def test_a_pattern_without_files(folder, capsys):
     assert main(["fit", "none/*.parquet"]) == 2
     assert "none/*.parquet: expected files of that pattern, found none" in capsys.readouterr().err

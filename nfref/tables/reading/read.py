@@ -290,18 +290,24 @@ def parquet_tables(
                 kept, fields = zip(*(found[name] for name in columns))
             if callable(texts):
                 texts = texts(columns, True)
+            kinds = {name: field.type for name, field in zip(columns, fields)}
+            whole = tuple(name for name, kind in kinds.items() if types.is_integer(kind))
+            numeric = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
+            refused = {
+                name: ("", f"expected numbers, got {kind}", False)
+                for name, kind in kinds.items()
+                if not any(is_one(kind) for is_one in numeric)
+                and name not in texts
+                and not (... in texts and _are_labels(kind))
+            }
             if ... in texts:
-                pairs = zip(columns, fields)
-                texts = [name for name, field in pairs if name in texts or _are_labels(field.type)]
+                text = [name for name, kind in kinds.items() if name in texts or _are_labels(kind)]
+                texts = [*text, *refused]
+            elif refused:
+                name, (_, what, _) = next(iter(refused.items()))
+                raise TableError(f"{path}: column {name!r}: {what}", name, True)
             labels: dict[str, list] = {name: [] for name in columns if name in texts}
             places: dict[str, dict] = {name: {} for name in labels}
-            kinds = {name: field.type for name, field in zip(columns, fields)}
-            whole = tuple(name for name in columns if types.is_integer(kinds[name]))
-            numeric = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
-            for name, kind in kinds.items():
-                if name not in labels and not any(is_one(kind) for is_one in numeric):
-                    words = f"{path}: column {name!r}: expected numbers, got {kind}"
-                    raise TableError(words, name, True)
             wanted, total = [file.schema_arrow.names[place] for place in kept], 0
             size = rows(len(columns)) if callable(rows) else rows
             for batch in file.iter_batches(size, columns=wanted):
@@ -312,7 +318,7 @@ def parquet_tables(
                         values[:, k] = _coded(cells, labels[name], places[name])
                     else:
                         values[:, k] = _as_floats(cells)
-                yield Table(values, columns, labels=labels, whole=whole)
+                yield Table(values, columns, labels=labels, whole=whole, refused=refused)
                 total += len(values)
             if total != file.metadata.num_rows:  # damage that pyarrow does not report
                 raise _unreadable(path, None)

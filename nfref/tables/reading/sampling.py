@@ -19,7 +19,7 @@ from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.runtime.hashing import GOLDEN, mixed
 from nfref.tables.reading.batches import batches
 from nfref.tables.reading.read import TEXT, format_of
-from nfref.tables.reading.table import Keep, Table, Texts, match_columns
+from nfref.tables.reading.table import Keep, Table, TableError, Texts, match_columns
 from nfref.tables.reading.text import are_whole
 
 CELLS = 1 << 23  # most numbers in a sample by default: 64 MB
@@ -144,11 +144,12 @@ def sample(
     reservoir: Any = None
     start: Any = None
     known: dict = {}
+    kinds: dict = {}
     for path in [os.fspath(path) for path in every]:
         first = 0
         for table in batches(path, header, texts, may_be_empty=may_be_empty, keep=keep):
             start = start or table
-            table = _like(start, path, table, known)
+            table = _like(start, path, table, known, kinds)
             here = _whole(path, table)
             low = np.fmin.reduce(table.values, axis=0)
             if reservoir is None:
@@ -166,14 +167,18 @@ def sample(
     return Sample(table, places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
 
 
-def _like(start, path, table, known):
+def _like(start, path, table, known, kinds):
     """Return the table with the columns of the first one, and texts as places in ``known``.
 
-    ``known`` (name -> {text: place}) grows.
+    ``known`` (name -> {text: place}) grows, and ``kinds`` (name -> "texts" or "numbers").
     """
     values = match_columns(path, table, start.columns, start.named, "the first file's")
     for k, name in enumerate(start.columns):
         texts = table.labels.get(name if table.named else table.columns[k])
+        kind = "numbers" if texts is None else "texts"
+        if not np.all(np.isnan(values[:, k])) and kinds.setdefault(name, kind) != kind:
+            words = f"expected {kinds[name]}, as in earlier files, got {kind}"
+            raise TableError(f"{path}: column {name!r}: {words}", name, True)
         if texts is None:
             continue
         places = known.setdefault(name, {})

@@ -58,8 +58,9 @@ class Table:
         Columns of whole numbers: by type, or by every value in a text file.
     padded : tuple of str
         Columns of a text file whose first rows have zeros in front, as codes have: 00501.
-    dates : tuple of str
-        Columns that are read as text, because the first rows hold dates or times.
+    refused : dict
+        Columns that are read as text, but whose first rows begin like numbers, such as dates and
+        12%: name -> (place of a bad cell, what is wrong with it, whether it is a spoilt number).
     """
 
     values: np.ndarray
@@ -70,7 +71,7 @@ class Table:
     labels: dict = field(default_factory=dict)
     whole: tuple = ()
     padded: tuple = ()
-    dates: tuple = ()
+    refused: dict = field(default_factory=dict)
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))

@@ -95,16 +95,16 @@ def _tables(path, file, header, texts, may_be_empty, keep):
         texts = texts(columns, named)
     opening = list(itertools.islice(rows, HEAD))
     rows = itertools.chain(opening, rows)
-    dates: tuple[str, ...] = ()
+    refused: dict[str, tuple[str, str, bool]] = {}
     if ... in texts:
         whole_rows = [row for _, row in opening if len(row) == len(columns)]
         cells_of = {name: [row[k] for row in whole_rows] for k, name in enumerate(columns)}
-        dates = tuple(name for name in columns if name not in texts and _are_dates(cells_of[name]))
-        texts = [
-            name
-            for name in columns
-            if name in texts or name in dates or _look_like_text(cells_of[name])
-        ]
+        text = [name for name in columns if name in texts or _look_like_text(cells_of[name])]
+        filled = [(line, list(map(_or_nan, cells))) for line, cells in opening]
+        for name, cell, where in _bad_cells(filled, columns, commas):
+            if name not in text and name not in refused:
+                refused[name] = (where, *_complaint(cell, commas))
+        texts = [*text, *refused]
     padded = tuple(name for k, name in enumerate(columns) if _are_padded(opening, k))
     labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
     if labels:
@@ -113,7 +113,7 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     for values in _numbers(path, rows, columns, may_be_empty, commas):
         whole = (name for name, here in zip(columns, are_whole(values)) if here)
         names = tuple(name for name in whole if name not in labels)
-        yield Table(values, columns, named, remark, doubtful, labels, names, padded, dates)
+        yield Table(values, columns, named, remark, doubtful, labels, names, padded, refused)
 
 
 def _about_commas(rows):
@@ -160,12 +160,6 @@ def _look_like_text(cells):
     return bool(filled) and not any(
         is_number(cell) or _LIKE_A_NUMBER.match(cell) for cell in filled
     )
-
-
-def _are_dates(cells):
-    """Return whether some cell of a column is not empty, and all such are dates or times."""
-    filled = _filled_cells(cells)
-    return bool(filled) and all(map(_DATE.fullmatch, filled))
 
 
 def _filled_cells(cells):
@@ -322,7 +316,10 @@ def _numbers(path, rows, columns, may_be_empty, commas):
             cells = itertools.chain.from_iterable(rows_of_cells)
             flat = np.fromiter(map(float, cells), np.float64, len(block) * len(columns))
         except ValueError:
-            raise _bad_cell(path, columns, block, first, commas) from None
+            column, cell, where = next(_bad_cells(block, columns, commas, first))
+            what, spoilt = _complaint(cell, commas)
+            words = f"{path}: {where}, column {column!r}: {what}"
+            raise TableError(words, column, bool(cell.strip()), spoilt) from None
         first += len(block)
         del block, texts, rows_of_cells, cells  # text takes much memory, and the next block as much
         yield flat.reshape(-1, len(columns))
@@ -343,25 +340,28 @@ def _is_readable(cell, commas):
     return is_number(cell) and not (commas and "." in cell)
 
 
-def _bad_cell(path, columns, rows, first, commas):
-    """Return the error for the first cell that is not a number, after ``first`` other rows."""
-    for k, (line, cells) in enumerate(rows):
+def _bad_cells(rows, columns, commas, first=0):
+    """Yield (column, cell, where) of each cell that is not a number, after ``first`` other rows."""
+    for k, (line, cells) in enumerate(rows, first + 1):
         for column, cell in zip(columns, cells):
             if not _is_readable(cell, commas):
-                came = repr(_short(cell)) if cell.strip() else "an empty cell"
-                hint = kind = ""
-                if _THOUSANDS.fullmatch(cell.strip()):
-                    thousands = "thousands are not set apart by commas, points or blanks"
-                    hint = f" ({thousands}; {_decimals(commas)})"
-                elif is_number(cell.replace(",", ".")):
-                    hint = f" ({_decimals(commas)})"
-                elif _DATE.fullmatch(cell.strip()):
-                    kind = f" ({DATES_AS_NUMBERS})"
-                elif _WITH_UNIT.fullmatch(cell.strip()):
-                    kind = " (numbers are written without a unit: remove it)"
-                where = f"{path}: row {first + k + 1} ({_lines(line, cells)}), column {column!r}"
-                words = f"{where}: expected a number, got {came}{hint}{kind}"
-                return TableError(words, column, bool(cell.strip()), bool(hint))
+                yield column, cell, f"row {k} ({_lines(line, cells)})"
+
+
+def _complaint(cell, commas):
+    """Say what is wrong with a cell that is not a number, and whether it is a spoilt number."""
+    came = repr(_short(cell)) if cell.strip() else "an empty cell"
+    hint = kind = ""
+    if _THOUSANDS.fullmatch(cell.strip()):
+        thousands = "thousands are not set apart by commas, points or blanks"
+        hint = f" ({thousands}; {_decimals(commas)})"
+    elif is_number(cell.replace(",", ".")):
+        hint = f" ({_decimals(commas)})"
+    elif _DATE.fullmatch(cell.strip()):
+        kind = f" ({DATES_AS_NUMBERS})"
+    elif _WITH_UNIT.fullmatch(cell.strip()):
+        kind = " (numbers are written without a unit: remove it)"
+    return f"expected a number, got {came}{hint}{kind}", bool(hint)
 
 
 def _decimals(commas):

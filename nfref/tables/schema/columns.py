@@ -78,6 +78,8 @@ class ColumnError(ValueError):
         True if it adds nothing to the others, so that the remedy is to leave it out.
     labels : bool
         True if it can be used as a category, if you ask for that.
+    where : str
+        The place of the given value in a file; empty if it is not known.
     others : tuple of ColumnError
         The errors of further columns.
     """
@@ -88,14 +90,16 @@ class ColumnError(ValueError):
         what: str,
         useless: bool = False,
         labels: bool = False,
+        where: str = "",
         others: tuple["ColumnError", ...] = (),
     ) -> None:
-        super().__init__(column, what, useless, labels, others)
+        super().__init__(column, what, useless, labels, where, others)
         self.column, self.what, self.useless, self.labels = column, what, useless, labels
         self.others = others
+        self.reason = f"{where}{where and ', '}column {column!r}: {what}"
 
     def __str__(self) -> str:
-        text = f"column {self.column!r}: {self.what}"
+        text = self.reason
         if self.useless:
             text += "; leave it out"
         if self.labels:
@@ -126,9 +130,14 @@ def each_column(columns: Iterable[Any], use: Callable[[Any], Any]) -> list[Any]:
         except ColumnError as error:
             errors.append(error)
     if errors:
-        first, *others = errors
-        raise ColumnError(*first.args[:-1], tuple(others))
+        raise together(errors)
     return found
+
+
+def together(errors: Iterable[ColumnError]) -> ColumnError:
+    """Return one error about several columns."""
+    first, *others = errors
+    return ColumnError(*first.args[:-1], tuple(others))
 
 
 # Formulas ---------------------------------------------------------------------------------

@@ -118,11 +118,12 @@ def test_text_that_begins_as_a_number_is_no_category(folder, capsys, cells, mess
 
 
 def test_one_message_names_all_columns_that_are_refused(folder, capsys):
-    """A date, a name of each row, a constant and free text, with the options that mend it."""
+    """Dates, shares, names of rows, a constant and free text, with the options that mend it."""
     rng, rows = np.random.default_rng(0), range(60)
     pd.DataFrame(
         {
             "when": [f"2024-01-{1 + k % 28:02d}" for k in rows],
+            "share": [f"{k} %" for k in rows],
             "id": [f"A{k}" for k in rows],
             "age": rng.normal(40, 10, 60),
             "land": "NO",
@@ -132,18 +133,20 @@ def test_one_message_names_all_columns_that_are_refused(folder, capsys):
     ).to_csv("t.csv", index=False)
     errors = fails(capsys, "fit", "t.csv", "--members", 0)
     assert (
-        "expected columns that can be fitted, got 4 that cannot (--without when,id,land," in errors
+        "expected columns that can be fitted, got 5 that cannot (--without "
+        "when,share,id,land,remark leaves these columns out, --column when=category "
+        "--column share=category --column id=category --column remark=category take" in errors
     )
     for words in (
-        "remark leaves these columns out, --column when=category --column id=category ",
-        "column 'when': expected numbers, got '2024-01-01' (write dates and times as numbers",
+        "column 'when': expected a number, got '2024-01-01' (write dates and times as numbers",
+        "row 1 (line 2), column 'share': expected a number, got '0 %' (numbers are written without",
         "column 'id': expected labels that repeat, got 60 different ones in 60 rows",
         "column 'land': expected values that differ, got 'NO' in every row",
     ):
         assert words in errors
-    left_out = ("--without", "when,id,land,remark")
+    left_out = ("--without", "when,share,id,land,remark")
     assert run(capsys, "fit", "t.csv", "--members", 0, *left_out)[0] == 0
-    labels = ("--without", "id,land,remark", "--column", "when=category")
+    labels = ("--without", "share,id,land,remark", "--column", "when=category")
     assert run(capsys, "fit", "t.csv", "--members", 0, *labels)[0] == 0
     for name, got in (("sex", "'"), ("when", "'2024-01-01'")):
         errors = fails(capsys, "fit", "t.csv", "--members", 0, "--weights", name)
