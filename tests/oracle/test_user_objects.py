@@ -166,6 +166,32 @@ def test_functions_that_use_a_library_may_take_arrays(library):
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("kind", ["module", "functions", "object"])
+def test_an_answer_that_is_cut_off_from_its_tensors_has_a_wrong_gradient(kind):
+    """It is an array of NumPy, of a subject that takes tensors alone."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+
+    def flow(x):
+        return torch.sinh(x), torch.sum(torch.log(torch.cosh(x)), 1).detach().numpy()
+
+    class Module(torch.nn.Module):
+        def forward(self, x):
+            return flow(x)
+
+    class Density:
+        def log_prob(self, x):
+            total = -0.5 * torch.square(x) - 0.5 * np.log(2 * np.pi)
+            return torch.sum(total, 1).detach().numpy()
+
+    subject = {"module": Module(), "functions": (flow, None), "object": Density()}[kind]
+    judge = check_density if kind == "object" else check_flow
+    report = judge(**adapters.of(subject, rng=rng), dim=2, rng=rng)
+    end = "" if kind == "object" else "_forward"
+    assert report[f"gradient{end}"].verdict == "fail", report
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_the_library_of_an_object_is_that_of_its_parts(library):
     pytest.importorskip(library)

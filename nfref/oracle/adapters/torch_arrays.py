@@ -45,8 +45,6 @@ def row_gradient(number: Callable[..., Any], *unused: Any) -> Callable[..., Any]
         with torch.enable_grad():
             inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
             total = number(*inputs)
-            if isinstance(total, np.ndarray):
-                raise NotImplementedError("the answer is an array of NumPy: it has no gradient")
             found = _derivatives(torch.sum(total) if torch.is_tensor(total) else total, inputs)
         return found if len(found) > 1 else found[0]
 

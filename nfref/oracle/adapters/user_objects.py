@@ -58,17 +58,17 @@ def _or_of_arrays(found, pair, dtype):
     gradients = list(found["gradient"])
     for k, name in enumerate(("forward", "inverse")):
         if name in found:
-            plain = _computed_in(dtype, pair[k])
-            found[name], gradients[k] = _either(found[name], gradients[k], plain)
+            found[name], gradients[k] = _either(found[name], gradients[k], pair[k], dtype)
     return {**found, "gradient": tuple(gradients)}
 
 
-def _either(adapted, gradient, plain):
+def _either(adapted, gradient, function, dtype):
     """Return the function of a library's arrays and its gradient, or else the function of arrays.
 
     A function that uses a library may take and return NumPy's arrays, or may not be traced. Then
-    the library's arrays have no answer and NumPy's have one.
+    the library's arrays have no answer and NumPy's have one; the gradient is NotImplemented.
     """
+    plain = jax_arrays.computed_in(dtype, function) if "jax" in sys.modules else function
     chosen: list[Callable] = []  # the one that had an answer
 
     def call(*arrays):
@@ -88,16 +88,26 @@ def _either(adapted, gradient, plain):
         return answer
 
     def derivative(*arrays):
-        if chosen == [plain]:
-            raise NotImplementedError("its functions take NumPy's arrays: they have no gradient")
-        return gradient(*arrays)
+        of_arrays = chosen == [plain] or _is_of_arrays(function, arrays)
+        return NotImplemented if of_arrays else gradient(*arrays)
 
     return call, derivative
 
 
-def _computed_in(dtype, function):
-    """Return the function with JAX, if there is one, set up for computing in ``dtype``."""
-    return jax_arrays.computed_in(dtype, function) if "jax" in sys.modules else function
+def _is_of_arrays(function, arrays):
+    """Return whether a function takes NumPy's arrays, and has no tensor in its answer to tensors.
+
+    One that takes tensors alone is cut off from them; its gradient is the one to judge.
+    """
+    if not written_with(function, "torch"):
+        return False
+    torch = sys.modules["torch"]
+    try:
+        answers = [function(*map(of, arrays)) for of in (torch.from_numpy, np.copy)]
+    except Exception:
+        return False
+    parts = [part for one in answers for part in (one if isinstance(one, (tuple, list)) else [one])]
+    return not any(map(torch.is_tensor, parts))
 
 
 def _object_density(thing, dtype):
@@ -107,8 +117,9 @@ def _object_density(thing, dtype):
     elif written_with(thing.log_prob, "jax"):
         found = jax_arrays.JAX.density(thing.log_prob, None, None, True, dtype)
     if "gradient" in found:
-        plain = _computed_in(dtype, thing.log_prob)
-        found["log_prob"], found["gradient"] = _either(found["log_prob"], found["gradient"], plain)
+        found["log_prob"], found["gradient"] = _either(
+            found["log_prob"], found["gradient"], thing.log_prob, dtype
+        )
     if has(thing, "sample"):
         found["sample"] = _sample_of(thing, dtype)
     return found

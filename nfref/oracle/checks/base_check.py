@@ -16,6 +16,7 @@ from nfref.oracle.checks import (
 )
 from nfref.oracle.instruments.guarded_calls import (
     NO_ANSWER,
+    Inapplicable,
     NotThere,
     Stopwatch,
     Subject,
@@ -126,6 +127,8 @@ class Check:
             return no_answer(name, "no answer", error)
         except Undecided as error:
             return inconclusive(name, str(error))
+        except Inapplicable as error:
+            return not_applicable(name, str(error))
 
     def answered(self, subject: Subject, probes: Probes, end: str) -> Any:
         """Yield rows on the answers in the bulk and far out; return the probes with an answer."""

@@ -9,21 +9,12 @@ import numpy as np
 
 from nfref.oracle.checks.context import Direction
 from nfref.oracle.checks.log_det import DOUBT
-from nfref.oracle.instruments.guarded_calls import CallFailed, NotThere
+from nfref.oracle.instruments.guarded_calls import CallFailed, Inapplicable
 from nfref.oracle.instruments.jacobian import differentiate
 from nfref.oracle.instruments.kinks import Kink, snapped
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import step_scale
-from nfref.oracle.report import (
-    INCONCLUSIVE,
-    PASS,
-    Row,
-    failed,
-    inconclusive,
-    not_applicable,
-    show,
-    verdict,
-)
+from nfref.oracle.report import INCONCLUSIVE, PASS, Row, failed, inconclusive, show, verdict
 from nfref.runtime.annotations import Callable, Sequence
 
 # Distances from a knot at which its sides are evaluated. A knot is found to some digits only, which
@@ -35,16 +26,10 @@ def by_rows(
     name: str, measured: Measurement, gradient: Callable | None, kinks: Sequence[Kink]
 ) -> Row:
     """Check d log_prob / dx, or d log_det / d row, in the bulk, in the tails and on knots."""
-    missing = _missing(measured, gradient)
-    if missing:
-        return not_applicable(name, missing)
     probes = measured.probes
+    ours = _ask(measured, gradient, probes.rows, probes.context_row)[0]
     column = 0 if measured.subject.dim is None else measured.values.shape[1]
     value = measured.values[:, 0] if column == 0 else measured.log_det
-    try:
-        ours = _ask(measured.subject, gradient, probes.rows, probes.context_row)[0]
-    except NotThere as error:
-        return not_applicable(name, str(error))
     numeric = measured.derivatives.jacobian[:, column]
     # Rounding is not always noise: beside the end of a domain 1 - x^2 loses the same bits at all
     # neighbours, which gives a smooth curve with another slope. The error of the slope is at most
@@ -63,17 +48,11 @@ def by_rows(
 
 def by_context(name: str, measured: Measurement, gradient: Callable | None) -> Row:
     """Check the derivative of the same number by the context, at a few points."""
-    missing = _missing(measured, gradient)
-    if missing:
-        return not_applicable(name, missing)
     direction = Direction(measured)
     context_row = measured.probes.context_row[direction.points]
-    try:
-        found = _ask(measured.subject, gradient, direction.rows, context_row)
-    except NotThere as error:
-        return not_applicable(name, str(error))
+    found = _ask(measured, gradient, direction.rows, context_row)
     if len(found) < 2:
-        return not_applicable(name, "the gradient= has no derivative by the context")
+        raise Inapplicable("the gradient= has no derivative by the context")
     scale = np.maximum(np.abs(direction.context), 1.0)
     derivatives = differentiate(direction, direction.context, scale)
     numeric, error = derivatives.jacobian[:, -1], derivatives.error[:, -1]
@@ -82,16 +61,8 @@ def by_context(name: str, measured: Measurement, gradient: Callable | None) -> R
     row = _compared(name, measured, found[1], numeric, error, rounding, True, True, *given)
     labels = np.all(direction.context == np.round(direction.context)) and not np.any(found[1])
     if row.verdict == INCONCLUSIVE and labels:
-        return not_applicable(name, "the context holds labels: the answers jump between them")
+        raise Inapplicable("the context holds labels: the answers jump between them")
     return row
-
-
-def _missing(measured, gradient):
-    """Return the reason for which there is nothing to compare, or ""."""
-    if gradient is None:
-        return "no gradient= was given"
-    detached = measured.subject.dim is not None and measured.log_det is None
-    return "there is no log_det" if detached else ""
 
 
 def _compared(name, measured, ours, numeric, error, rounding, known, bulk, rows, by=""):
@@ -123,11 +94,10 @@ def _on_knots(row, measured, gradient, kinks):
     side's gradient, and if the layers' parts cancel it may be far outside of both. The number of
     layers is unknown here, so a finite gradient is never a failure.
     """
-    subject = measured.subject
     for kink, rows in snapped(kinks, measured.dtype):
         steps = np.outer(BESIDE[measured.dtype.name], kink.direction)
         asked = np.concatenate([rows, rows[1] - steps, rows[1] + steps]).astype(measured.dtype)
-        found = _ask(subject, gradient, asked, np.full(len(asked), kink.context_row))[0]
+        found = _ask(measured, gradient, asked, np.full(len(asked), kink.context_row))[0]
         low, high = np.min(found[3:], axis=0), np.max(found[3:], axis=0)
         allowed = high - low + 1e-2 * (1 + np.abs(low) + np.abs(high))
         inside = np.all((found[:3] >= low - allowed) & (found[:3] <= high + allowed), axis=1)
@@ -143,10 +113,17 @@ def _on_knots(row, measured, gradient, kinks):
     return row
 
 
-def _ask(subject, gradient, rows, context_row):
+def _ask(measured, gradient, rows, context_row):
     """Return [gradient by rows] or [gradient by rows, gradient by context], in float64."""
+    subject = measured.subject
+    if gradient is None:
+        raise Inapplicable("no gradient= was given")
+    if subject.dim is not None and measured.log_det is None:
+        raise Inapplicable("there is no log_det")
     given = subject.arguments(rows, context_row)
     answer = subject.stopwatch.call("the gradient", gradient, given)
+    if answer is NotImplemented:
+        raise Inapplicable("its functions take NumPy's arrays: they have no gradient")
     parts = answer if isinstance(answer, tuple) else (answer,)
     found = []
     for part, by in zip(parts, given):

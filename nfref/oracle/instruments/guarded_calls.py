@@ -45,6 +45,10 @@ class Undecided(Exception):
     """A property cannot be judged; the message says why."""
 
 
+class Inapplicable(Exception):
+    """There is nothing that a property could be judged by; the message says why."""
+
+
 NO_ANSWER = (CallFailed, TimedOut)
 REMEDY = "give it more time (seconds=), or an adapter that compiles it"
 
