@@ -238,7 +238,7 @@ def _names(thing, library, seen):
 
 def _parts(owner, names=None):
     """Return what an object keeps and its class's own methods, bound; those of some names."""
-    functions = {**vars(type(owner))} if hasattr(owner, "__dict__") else {}
+    functions = vars(type(owner)) if hasattr(owner, "__dict__") else {}
     parts = {
         name: types.MethodType(part, owner)
         for name, part in functions.items()

@@ -293,19 +293,21 @@ def parquet_tables(
             kinds = {name: field.type for name, field in zip(columns, fields)}
             whole = tuple(name for name, kind in kinds.items() if types.is_integer(kind))
             numeric = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
+            all_labels = ... in texts
+            texts = [
+                name
+                for name, kind in kinds.items()
+                if name in texts or all_labels and _are_labels(kind)
+            ]
             refused = {
                 name: ("", f"expected numbers, got {kind}", False)
                 for name, kind in kinds.items()
-                if not any(is_one(kind) for is_one in numeric)
-                and name not in texts
-                and not (... in texts and _are_labels(kind))
+                if name not in texts and not any(is_one(kind) for is_one in numeric)
             }
-            if ... in texts:
-                text = [name for name, kind in kinds.items() if name in texts or _are_labels(kind)]
-                texts = [*text, *refused]
-            elif refused:
+            if refused and not all_labels:
                 name, (_, what, _) = next(iter(refused.items()))
                 raise TableError(f"{path}: column {name!r}: {what}", name, True)
+            texts += refused
             labels: dict[str, list] = {name: [] for name in columns if name in texts}
             places: dict[str, dict] = {name: {} for name in labels}
             wanted, total = [file.schema_arrow.names[place] for place in kept], 0
