@@ -35,6 +35,11 @@ def is_special(path: PathLike) -> bool:
         return False
 
 
+def _target_of(path):
+    """Return the file that links lead to; a pipe behind /dev/stdout has no other name."""
+    return os.fspath(path) if is_special(path) else os.path.realpath(path)
+
+
 def _mode(path):
     """Return the permissions of the file to replace, or those of a new file."""
     try:
@@ -57,7 +62,7 @@ class Reservation:
 
     def __init__(self, path: PathLike, size: int = 0) -> None:
         self.path = path
-        self._target = os.path.realpath(path)
+        self._target = _target_of(path)
         self._part: str | None = None
         self._descriptor: int | None = None
         if is_special(self._target):
@@ -163,7 +168,7 @@ def check_writable(path: PathLike) -> None:
     OSError
         One line that names the path.
     """
-    target = os.path.realpath(path)
+    target = _target_of(path)
     folder = os.path.dirname(target)
     if not os.path.basename(os.fspath(path)):
         raise IsADirectoryError(f"{path}: expected a file to write, got a folder")

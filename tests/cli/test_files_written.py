@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.commands import in_process
+from tests.cli.commands import in_process, nfref_command
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,9 @@ def test_the_weights_beside_an_exported_file_are_named_too(folder):
 def test_standard_output_as_a_file_holds_the_rows_alone(folder):
     done = in_process("sample", "people.npz", "-n", 3, "--out", "/dev/stdout", cwd=folder)
     assert "wrote" not in done.stdout
+
+
+def test_a_pipe_behind_standard_output_is_written(folder):
+    done = nfref_command("sample", "people.npz", "-n", 3, "--out", "/dev/stdout", cwd=folder)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 4
