@@ -29,6 +29,7 @@ _AMOUNT = r"[-+]?\d+([.,]\d+)*"
 _WITH_UNIT = re.compile(rf"[$€£¥]\s*{_AMOUNT}|{_AMOUNT}\s*[^\d\s.,:/_-]{{1,9}}")  # $ 3 or 12 kg
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?(\D.*)?|\d\d?([./])\d\d?\2\d\d.*|\d\d?:\d\d.*")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}([,.'\s]\d{3})+([,.]\d*)?")
+_MINUS = "\N{MINUS SIGN}"  # as typeset tables have it
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 _SEPARATOR = re.compile(r'"?sep=([^"\r\n])"?\s*', re.I)  # as Excel writes it above a table
 BLOCK_CELLS = 1 << 16  # most cells that are text at one time
@@ -357,6 +358,8 @@ def _complaint(cell, commas):
         hint = f" ({thousands}; {_decimals(commas)})"
     elif is_number(cell.replace(",", ".")):
         hint = f" ({_decimals(commas)})"
+    elif is_number(cell.replace(_MINUS, "-")):
+        hint = " (a minus sign is written as a hyphen)"
     elif _DATE.fullmatch(cell.strip()):
         kind = f" ({DATES_AS_NUMBERS})"
     elif _WITH_UNIT.fullmatch(cell.strip()):

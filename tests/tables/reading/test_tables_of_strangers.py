@@ -104,6 +104,10 @@ def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
         (["2024-01-01", "2024-01-02"], "got '2024-01-01' (write dates and times as numbers"),
         (["1/3/24 9:30", "12:30"], "got '1/3/24 9:30' (write dates and times as numbers"),
         (["1,5", "2,5"], "decimals are written with a point"),
+        (
+            ["\N{MINUS SIGN}3.5", "4"],
+            "got '\N{MINUS SIGN}3.5' (a minus sign is written as a hyphen)",
+        ),
         (["$3", "€ 4"], "expected a number, got '$3'"),
     ],
 )
