@@ -6,6 +6,8 @@ import inspect
 import pkgutil
 import typing
 
+import pytest
+
 import nfref
 from nfref.runtime.annotations import Array, ArrayLike
 
@@ -99,3 +101,58 @@ def test_estimators_take_lists_and_frames_of_typed_code():
     }
     assert len(found) > 10
     assert {name for name, kind in found.items() if kind != ArrayLike} == set()
+
+
+STRICT = """
+import numpy as np
+import numpy.typing as npt
+
+import nfref
+
+class Own(nfref.FlowDensity):
+    def twice(self) -> float:
+        return 2 * self.n_rows_effective_
+
+rows = np.random.default_rng(0).standard_normal((100, 2))
+density = Own(columns={"x1": "real"}).fit(rows)
+reveal_type(density)
+print(density.twice(), density.score(rows), density.sample(3).mean())
+scores = density.score_samples(rows, cells=False)
+reveal_type(scores)
+score, error = density.score_samples(rows, return_error=True)
+best: npt.NDArray[np.float64] = rows[scores + error.max() > score.mean()]
+reveal_type(density.impute(best, draws=3))
+print(density.impute(best).mean(axis=0))
+quantiles = density.predict_quantiles(rows, "x1", levels=[0.5])
+reveal_type(quantiles)
+found, bound = density.predict_quantiles(rows, "x1", return_error=True)
+print(quantiles[:, 0] - found[:, 1] > bound.max())
+density.save("density.npz")
+reveal_type(Own.load("density.npz"))
+detector = nfref.FlowOutlierDetector(contamination=0.05).fit(rows)
+reveal_type(detector)
+print(detector.score_samples(rows).min() < detector.offset_, detector.training_scores_.min())
+posterior = nfref.Posterior.from_simulations(rows, rows, bounds={"theta1": (0, 1)})
+one = posterior.given([0.1, 0.2])
+reveal_type(one)
+print(one.rvs(3).mean(), one.logpdf(rows).max(), one.pdf([0.5, 0.5]))
+print(len(posterior.given(rows)))
+for model in (density, one, "density.npz", nfref.load_model("density.npz")):
+    nfref.export(model, "density.py", weights="beside")
+nfref.export(3, "density.py")  # type: ignore[arg-type]
+"""
+
+
+@pytest.mark.thorough
+def test_strict_script_of_a_user_needs_no_cast(tmp_path):
+    api = pytest.importorskip("mypy.api", reason="needs the extra dev")
+    script = tmp_path / "script.py"
+    script.write_text(STRICT)
+    output, errors, status = api.run(
+        ["--strict", "--config-file=", f"--cache-dir={tmp_path}", str(script)]
+    )
+    assert status == 0, output + errors
+    kinds = [line.split('"')[1].split("[")[0] for line in output.splitlines() if "Revealed" in line]
+    assert [kind.rpartition(".")[2] for kind in kinds] == [
+        *("Own", "ndarray", "list", "ndarray", "Own", "FlowOutlierDetector", "Posterior")
+    ]

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from signal import SIGINT
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, overload
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -20,7 +20,7 @@ from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
-from nfref.tables.estimators.validation import weight_of
+from nfref.tables.estimators.validation import Rows, weight_of
 from nfref.tables.fitting.first_flow import compile_kernels
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
@@ -33,7 +33,7 @@ from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
 
-Own = TypeVar("Own", bound="FlowDensity")  # a subclass loads itself
+Own = TypeVar("Own", bound="FlowDensity")  # a subclass fits and loads itself
 
 
 @dataclass(eq=False, repr=False)  # scikit-learn has its own
@@ -149,9 +149,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     verbose: bool = False
     n_jobs: int | None = None
 
-    def fit(
-        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
-    ) -> "FlowDensity":
+    def fit(self: Own, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Own:
         """Fit to rows.
 
         Parameters
@@ -225,11 +223,12 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             self._info = {
                 "fitted_to": as_text(keys_of(found.density, [values[complete] for values in table]))
             }
-        self.candidates_ = CandidateTable(found.tried)
+        self.candidates_: CandidateTable = CandidateTable(found.tried)
         if self.verbose:
             print(self.candidates_, file=sys.stderr)
-        self.n_rows_effective_ = found.rows
-        self.n_rows_distinct_, self.n_rows_held_out_ = found.distinct, found.held_out
+        self.n_rows_effective_: float = found.rows
+        self.n_rows_distinct_: int = found.distinct
+        self.n_rows_held_out_: int = found.held_out
         return self
 
     _chooses_supports = True  # a subclass may keep columns real
@@ -241,7 +240,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     def _keep(self, density):
         self._info = {}
         self.density_, self.columns_ = density, density.columns
-        self.weights_ = {} if density.pool is None else density.pool.shares
+        self.weights_: dict[str, float] = {} if density.pool is None else density.pool.shares
 
     def _plan(self):
         check_count("epochs", self.epochs)
@@ -274,6 +273,22 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
+    @overload
+    def score_samples(
+        self, X: ArrayLike, *, draws: int | None = ..., cells: bool | None = ...
+    ) -> Array: ...
+
+    @overload
+    def score_samples(
+        self,
+        X: ArrayLike,
+        return_spread: bool = ...,
+        return_error: bool = ...,
+        draws: int | None = ...,
+        return_effective: bool = ...,
+        cells: bool | None = ...,
+    ) -> Array | tuple[Array, ...]: ...
+
     def score_samples(
         self,
         X: ArrayLike,
@@ -282,7 +297,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         draws: int | None = None,
         return_effective: bool = False,
         cells: bool | None = None,
-    ) -> Any:
+    ) -> Array | tuple[Array, ...]:
         """Return the log-likelihood of every row, in nats and the units of the data.
 
         With discrete columns it is the log of their probability times the density of the others.
@@ -376,7 +391,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         *,
         given: dict[str, Any] | None = None,
         within: float | None = None,
-    ) -> Array:
+    ) -> Rows:
         """Sample rows.
 
         Tails of real columns fall like a power, because the data do not say what lies beyond them.
@@ -420,7 +435,15 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             ) from None
         return self._like_data(drawn)
 
-    def impute(self, X: ArrayLike, random_state: Seed = None, draws: int | None = None) -> Any:
+    @overload
+    def impute(self, X: ArrayLike, random_state: Seed = ..., draws: None = ...) -> Rows: ...
+
+    @overload
+    def impute(self, X: ArrayLike, random_state: Seed = ..., *, draws: int) -> list[Rows]: ...
+
+    def impute(
+        self, X: ArrayLike, random_state: Seed = None, draws: int | None = None
+    ) -> Rows | list[Rows]:
         """Return rows with every missing cell sampled given the other cells.
 
         The spread of several samples shows how uncertain a cell is. ``draws`` of them take little

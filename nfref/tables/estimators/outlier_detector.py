@@ -26,6 +26,7 @@ glass6 and cleveland-0_vs_4 twice as many, for areas under the curve of 0.98 and
 
 import numbers
 from dataclasses import KW_ONLY, dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from sklearn.base import OutlierMixin
@@ -45,6 +46,8 @@ from nfref.tables.schema.distinct_rows import as_counts, keys_of
 CRITERIA = ("combined", "density", "typical", "conditional")
 MARGIN_ROWS = 2000  # distinct values that densities of single columns are fitted to
 TYPICAL_ROWS = 200  # rows whose median is the typical surprise of a column
+
+Own = TypeVar("Own", bound="FlowOutlierDetector")
 
 
 @dataclass(eq=False, repr=False)
@@ -104,9 +107,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
     criterion: str = "combined"
     trimming: float | None = None
 
-    def fit(
-        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
-    ) -> "FlowOutlierDetector":
+    def fit(self: Own, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Own:
         """Fit a density to rows and find the threshold; see :meth:`nfref.FlowDensity.fit`."""
         share = self.contamination
         if not isinstance(share, numbers.Real) or not 0 < share <= 0.5:
@@ -121,8 +122,8 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
             )
         super().fit(X, y, sample_weight)
         self.criterion_: str = self.criterion
-        self.training_scores_ = scores = self.score_samples(X)
-        weight = None
+        self.training_scores_: Array = self.score_samples(X)
+        scores, weight = self.training_scores_, None
         if sample_weight is not None:
             weight = np.broadcast_to(np.asarray(sample_weight, np.float64), len(scores))
             scores, weight = scores[weight > 0], as_counts(weight[weight > 0])
@@ -151,7 +152,7 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         simple = replace(fit, plan=replace(fit.plan, flow=flow, members=0, simple=True))
         share = min(2 * self.contamination, 0.5) if self.trimming is None else self.trimming
         kept = kept_rows(simple, share, self.contamination)
-        self.n_trimmed_ = int(np.sum(~kept))
+        self.n_trimmed_: int = int(np.sum(~kept))
         found = super()._found(fit.at(kept))
         self._measures = _measures_of(found, simple.at(kept), self.contamination)
         self._typical = None

@@ -14,6 +14,7 @@ mean within a region of high density.
 
 import warnings
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 
@@ -214,7 +215,13 @@ class Posterior:
         )
         return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
 
-    def given(self, observed: ArrayLike | Mapping[str, Any]) -> Any:
+    @overload
+    def given(self, observed: Sequence[float] | Mapping[str, float]) -> "Posterior": ...
+
+    @overload
+    def given(self, observed: ArrayLike) -> Any: ...
+
+    def given(self, observed: ArrayLike | Mapping[str, float]) -> Any:
         """Return the posterior given an observation, or a list of them given several.
 
         Parameters

@@ -1,10 +1,12 @@
 """Predict one column from the others, in the manner of scikit-learn's estimators."""
 
+from typing import overload
+
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from nfref.runtime.annotations import Any, Array, ArrayLike, Sequence
+from nfref.runtime.annotations import Array, ArrayLike, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables.estimators.validation import EstimatorRows
 from nfref.tables.queries import quantiles
@@ -67,6 +69,25 @@ class Predictions(EstimatorRows):
             )
         return quantiles.label_probabilities(self.density_, table, column.name)
 
+    @overload
+    def predict_quantiles(
+        self,
+        X: ArrayLike,
+        column: str | None = ...,
+        levels: Sequence[float] = ...,
+        draws: int = ...,
+    ) -> Array: ...
+
+    @overload
+    def predict_quantiles(
+        self,
+        X: ArrayLike,
+        column: str | None = ...,
+        levels: Sequence[float] = ...,
+        draws: int = ...,
+        return_error: bool = ...,
+    ) -> Array | tuple[Array, Array]: ...
+
     def predict_quantiles(
         self,
         X: ArrayLike,
@@ -74,7 +95,7 @@ class Predictions(EstimatorRows):
         levels: Sequence[float] = (0.05, 0.5, 0.95),
         draws: int = 1000,
         return_error: bool = False,
-    ) -> Any:
+    ) -> Array | tuple[Array, Array]:
         """Return quantiles of a column given the other cells of every row.
 
         Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.

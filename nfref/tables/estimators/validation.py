@@ -1,5 +1,7 @@
 """Rows of an estimator: arrays and DataFrames, columns by name and by place."""
 
+from typing import TypeAlias
+
 import numpy as np
 from sklearn.utils.validation import validate_data
 
@@ -9,6 +11,8 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.schema.columns import DISCRETE, ColumnError
 from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, with_empty_column
+
+Rows: TypeAlias = Any  # an array (N, D), or a DataFrame like the one that was fitted to
 
 
 class EstimatorRows:

@@ -12,10 +12,11 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, PathLike
+from nfref.runtime.annotations import PathLike
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import check_writable, replacing
 from nfref.runtime.serialization import describe
@@ -25,7 +26,22 @@ from nfref.tables.files.archives import write_npz
 from nfref.tables.files.model_file import Model, load_model
 
 
-def export(model: Any, path: PathLike, *, to: str = "python", weights: str = "inside") -> None:
+class Estimator(Protocol):
+    """A fitted estimator of scikit-learn."""
+
+    density_: TableDensity
+
+
+class Holder(Protocol):
+    """A posterior."""
+
+    density: TableDensity
+
+
+Exported: TypeAlias = Model | PathLike | Estimator | Holder | TableDensity
+
+
+def export(model: Exported, path: PathLike, *, to: str = "python", weights: str = "inside") -> None:
     """Write a fitted density as one Python file that needs NumPy alone.
 
     Parameters
@@ -59,7 +75,7 @@ def export(model: Any, path: PathLike, *, to: str = "python", weights: str = "in
         file.write(text.encode("ascii"))
 
 
-def python_file(model: Any, beside: str | None = None) -> tuple[str, bytes]:
+def python_file(model: Exported, beside: str | None = None) -> tuple[str, bytes]:
     """Return the text of the file, and the weights as an .npz, which the text holds too.
 
     If ``beside`` names a file, the text reads that instead.
