@@ -113,14 +113,45 @@ def normalising():
     return lambda rows: forward(rows - (np.mean(rows, axis=0) if len(rows) else 0)), inverse
 
 
-def test_what_computes_in_float32_is_told_of_the_dtype():
+@pytest.mark.parametrize("judged, dtype", [("dtypes", np.float32), ("log_det", np.float64)])
+def test_what_computes_in_float32_is_told_of_the_dtype(judged, dtype):
+    log_det = np.float32(2 * np.log(3)).astype(dtype)
     report = check_flow(
-        lambda z: (3 * z, np.full(len(z), np.float32(2 * np.log(3)))),
+        lambda z: (3 * z, np.full(len(z), log_det)),
         dim=2,
         rng=rng(),
-        skip=but_of_flows("log_det_forward"),
+        skip=but_of_flows(f"{judged}_forward"),
     )
     assert "check it with --dtype float32 (dtype=np.float32)" in report.summary
+
+
+def test_a_refused_batch_of_no_rows_is_a_limit():
+    def scale(rows):
+        if not len(rows):
+            raise ValueError("no rows")
+        return 3 * rows, np.full(len(rows), 2 * np.log(3))
+
+    report = check_flow(scale, dim=2, rng=rng(), skip=but_of_flows("empty_batch_forward"))
+    assert report.lead.hint.endswith("pass --skip empty_batch_forward (skip=)")
+
+
+def test_numbers_in_a_column_are_judged_and_the_line_says_what_to_take():
+    report = check_density(
+        lambda x: -0.5 * np.sum(x**2, axis=1, keepdims=True) - np.log(2 * np.pi),
+        lambda rng, n: rng.standard_normal((n, 2)),
+        dim=2,
+        rng=rng(),
+        skip=("sample_follows", "threads", "batch_sizes"),
+    )
+    assert [row.name for row in report.failures] == ["shapes"]
+    assert "log-densities of shape (48, 1), expected (48,): take [:, 0]" in report.summary
+    per_column = check_flow(
+        lambda z: (3 * z, np.full_like(z, np.log(3))),
+        dim=2,
+        rng=rng(),
+        skip=but_of_flows("shapes_forward"),
+    )
+    assert "of shape (24, 2), expected (24,): sum over axis 1" in per_column.summary
 
 
 @pytest.mark.thorough

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.oracle.checks.constants import nearest
-from nfref.oracle.instruments.guarded_calls import CallFailed, Subject, TimedOut
+from nfref.oracle.instruments.guarded_calls import TRY_SINGLE, CallFailed, Subject, TimedOut
 from nfref.oracle.instruments.jacobian import complex_step, ladder, log_determinants
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box, step_scale, wide_rows
@@ -24,6 +24,7 @@ WIDEST = 0.5
 MOST = 0.75
 SCREENED, SECONDS = 3000, 0.5  # rows of the screening; its time; fewer if rows are wide
 SUSPECTS = 12
+SINGLE = 2.0**-21  # some roundings of float32
 CALLS, RANDOM = 64, 8.0  # of a random log_det; standard errors that its mean may be off
 
 
@@ -57,10 +58,6 @@ def log_det_matches(name: str, measured: Measurement) -> Row:
     if row and row.failed:
         parts = (part[points] for part in (measured.log_det, numeric, tolerance))
         hint = pattern(*parts, dim=measured.values.shape[1])
-        single = any(fault.endswith("float32") for fault in measured.subject.dtype_faults)
-        if single and (row.error or 0) < 1e-4:
-            hint = "the flow returns float32, and its errors are that small: "
-            hint += "check it with --dtype float32 (dtype=np.float32)"
         return replace(row, hint=hint)
     flat = _flat(measured)
     if len(flat):
@@ -88,7 +85,11 @@ def _flat(measured):
 
 
 def pattern(found: Array, true: Array, tolerance: Array, dim: int) -> str:
-    """Return a hint if log_det (P,) is off by one factor or by one constant everywhere, else ""."""
+    """Return a hint if log_det (P,) is rounded, or off by a factor or a constant, else ""."""
+    offset = float(np.median(found - true))
+    little = np.abs(offset) < SINGLE * (1 + np.abs(true))
+    if np.all(little & (np.abs(found - true - offset) <= tolerance)):
+        return f"log_det is off by {offset:.1g}, as by rounding to float32; {TRY_SINGLE}"
     sure = tolerance < 1e-4
     found, true, tolerance = found[sure], true[sure], 10 * tolerance[sure] + 1e-7
     if len(found) < 4:

@@ -50,6 +50,7 @@ class Inapplicable(Exception):
 
 
 NO_ANSWER = (CallFailed, TimedOut)
+TRY_SINGLE = "if it computes in float32, check it with --dtype float32 (dtype=np.float32)"
 REMEDY = "give it more time (seconds=), or an adapter that compiles it"
 
 
@@ -302,23 +303,30 @@ class Subject:
     def read(self, answer: Any, rows: Array) -> Answer:
         """Return (values, log_det), checked and cast like :meth:`__call__`; log_prob as (N, 1)."""
         values, log_det = self.split(answer)
-        expected = (len(rows),) if self.dim is None else (len(rows), self.dim)
-        values = self._array("values", values)
+        if self.dim is None:
+            return self._one_a_row("log-densities", values, rows)[:, None], None
+        values, expected = self._array("values", values), (len(rows), self.dim)
         if values.shape != expected:
-            shapes = f"shape {values.shape}, expected {expected}"
-            self.shape_faults.append(f"{self.name} returned values of {shapes}")
+            self._wrong_shape("values", values, expected)
             raise CallFailed(self.shape_faults[-1])
         if log_det is not None:
-            log_det = self._array("log_det", log_det)
-            if log_det.shape != (len(rows),):
-                shapes = f"shape {log_det.shape}, expected {(len(rows),)}"
-                self.shape_faults.append(f"{self.name} returned log_det of {shapes}")
-                if log_det.size not in (1, len(rows)):
-                    raise CallFailed(self.shape_faults[-1])
-                log_det = np.broadcast_to(log_det.ravel(), len(rows)).copy()
-            log_det = self._cast("log_det", log_det, rows.dtype)
-        values = self._cast("values", values, rows.dtype)
-        return (values if self.dim else values[:, None]), log_det
+            log_det = self._one_a_row("log_det", log_det, rows)
+        return self._cast("values", values, rows.dtype), log_det
+
+    def _one_a_row(self, what, value, rows):
+        numbers = self._array(what, value)
+        if numbers.shape != (len(rows),):
+            self._wrong_shape(what, numbers, (len(rows),))
+            if numbers.size not in (1, len(rows)):
+                raise CallFailed(self.shape_faults[-1])
+            numbers = np.broadcast_to(numbers.ravel(), len(rows)).copy()
+        return self._cast(what, numbers, rows.dtype)
+
+    def _wrong_shape(self, what, array, expected):
+        words = f"{self.name} returned {what} of shape {array.shape}, expected {expected}"
+        if array.ndim == 2 and array.shape[:1] == expected:
+            words += ": take [:, 0]" if array.shape[1] == 1 else ": sum over axis 1"
+        self.shape_faults.append(words)
 
     def split(self, answer: Any) -> Any:
         """Split an answer into (values, log_det)."""
@@ -349,6 +357,8 @@ class Subject:
 
     def _cast(self, what, array, dtype):
         if array.dtype != dtype:
-            self.dtype_faults.append(f"{self.name} got {dtype}, returned {what} {array.dtype}")
+            words = f"{self.name} got {dtype}, returned {what} {array.dtype}"
+            words += f"; {TRY_SINGLE}" * (array.dtype == np.float32)
+            self.dtype_faults.append(words)
             array = array.real.astype(dtype) if array.dtype.kind == "c" else array.astype(dtype)
         return array
