@@ -10,7 +10,7 @@ from nfref.tables.files.archives import ArchiveError
 from nfref.tables.fitting.plan import SearchState
 
 FORMAT, VERSION = "nfref checkpoint", 2
-SEARCH = 10  # rises when a search takes another path: the bits change
+SEARCH = 11  # rises when a search takes another path: the bits change
 
 
 def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
