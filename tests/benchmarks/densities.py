@@ -27,8 +27,8 @@ The protocol, fixed before any measurement:
 - *vine*: pyvinecopulib's, pair copulas by local likelihood, margins by its kernels, defaults.
 - *ARF*: arfpy's adversarial random forest and its leaves, defaults.
 - *zuko NSF*, *zuko MAF*: 5 transforms of 2x128 units, the most that FlowDensity's flows have;
-  the rest as zuko has it (relu, 8 bins, bound 5). Adam 1e-3, batches of 256, until 20 epochs bring no
-  better validation likelihood; the best epoch counts.
+  the rest as zuko has it (relu, 8 bins, bound 5). Adam 1e-3, batches of 256, until 20 epochs bring
+  no better validation likelihood; the best epoch counts.
 - *zuko NSF, small*: the same with the numbers that zuko has by default, 3 transforms of 2x64.
 - *single MAF*: nfref's, of that size, by ``nfref.fit`` and its defaults (Adam 1e-3, batches of
   256, patience 20), up to 200 epochs.
