@@ -24,9 +24,8 @@ from nfref.runtime.memory_limit import address_space
 LAYERS, MORE_LAYERS_FROM = 3, (1250, 1750)
 # Units follow the square root of the rows, in multiples that fill the registers of a kernel. Beyond
 # ENOUGH they grow more slowly: on eleven tables of 8,200 to 15,000 rows, 80 units took 0.62 of the
-# seconds of 128 and gained 0.01 nats in the mean (-0.22 to 0.18); 64 took 0.5 and lost 0.22 on one.
-# With 28,000 and 50,000 rows of two tables 80 gained 0.03 and 0.02, but lost 0.2 with 40,000 of a
-# third.
+# seconds of 128 and gained 0.01 nats in the mean (-0.22 to 0.18); 64 took 0.5 and lost 0.22 on one
+# of them. Beyond 25,000 rows, 80 units gained 0.03 and 0.02 nats on two tables and lost 0.2 on one.
 UNITS, ENOUGH, UNITS_BEYOND = 1.6, 80, 0.64
 MULTIPLE, LEAST_WIDTH, MOST_WIDTH = 16, 32, 128
 # Rows below which the columns of a spline share the largest bound, at least NEAREST_OF_FEW robust
