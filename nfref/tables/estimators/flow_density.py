@@ -307,6 +307,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         its size, in agreement with :meth:`sample`, which rounds. For narrow cells, and for rows
         with gaps, it is the density at the values themselves.
 
+        Few rows are scored by formulas, which need no compilation. For many calls of a few rows
+        each, ``with nfref.backend("numba"):`` takes a tenth of the time.
+
         Parameters
         ----------
         X : (N, D) array or DataFrame

@@ -273,6 +273,9 @@ class Posterior:
     def logpdf(self, t: ArrayLike) -> Any:
         """Return the log-density at parameters, in nats; -inf beyond the bounds.
 
+        For many calls of a few rows each, ``with nfref.backend("numba"):`` takes a tenth of the
+        time.
+
         Parameters
         ----------
         t : (D,) array, (N, D) array, or DataFrame
