@@ -32,8 +32,7 @@ from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.queries import pool_maps
-from nfref.tables.schema.columns import as_numbers
-from nfref.tables.schema.dataframes import is_frame
+from nfref.tables.schema.columns import as_numbers, is_frame
 
 MOMENT_DRAWS = 2**14
 FEWEST_TESTS = 50  # simulations of a calibration

@@ -10,7 +10,8 @@ from nfref.runtime.annotations import Any, Array, ArrayLike, Mapping, Sequence
 from nfref.runtime.checks import as_array, as_weight, shortened
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading.table import check_name
-from nfref.tables.schema.dataframes import frame_columns, is_frame
+from nfref.tables.schema.columns import is_frame
+from nfref.tables.schema.dataframes import frame_columns
 from nfref.tables.schema.distinct_rows import effective_rows
 
 # name -> (low, high), or a pair for each parameter; an end may be None.
