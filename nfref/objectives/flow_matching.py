@@ -18,11 +18,11 @@ from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.continuous import CNF
 from nfref.flows.velocity_flow import VelocityFlow
+from nfref.objectives.divergences import Objective
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.autograd_internals import getval
-from nfref.runtime.checks import check_rng, one_of
-from nfref.runtime.configuration import Checked
+from nfref.runtime.checks import one_of
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -129,12 +129,11 @@ def gaussian_velocity(t: Array, x: Array, mean: Array, scale: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class FlowMatching(Checked):
-    """An objective: the mean of |f(x_t, t) - u_t|^2, which needs no solve.
+class FlowMatching(Objective):
+    """An objective: the mean of |f(x_t, t) - u_t|^2, not in nats, which needs no solve.
 
-    It is called with ``(density, params, x, context, rng)``. The density's flow is a CNF, or
-    a chain whose first member (next to the noise) is one. The other members map the data to
-    the end of the CNF and are not trained.
+    The density's flow is a CNF, or a chain whose first member (next to the noise) is one. The
+    other members map the data to the end of the CNF and are not trained.
 
     Parameters
     ----------
@@ -151,30 +150,12 @@ class FlowMatching(Checked):
 
     _converters = {"path": one_of(PATHS), "pairing": one_of(("independent", "ot"))}
 
-    def __call__(
-        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
-    ) -> float:
-        """Return the loss of a batch: one t and one noise row for each row of x.
-
-        Parameters
-        ----------
-        density : Density
-        params : dict
-        x : (N, D) array
-        context : (N, C) array or None
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        scalar
-            Squared velocity, summed over coordinates, mean over rows. Not in nats.
-        """
-        check_rng(rng)
-        checked, x, context = density._checked(params, "x", x, context)
+    def _loss(self, density, params, x, context, rng):
+        """Return the loss of a batch: one t and one noise row for each row of x."""
         if self.pairing == "ot" and context is not None:
             raise ValueError("pairing: expected 'independent' for a flow with a context, got 'ot'")
-        flow, flow_params, x = end_of_cnf(density.flow, checked["flow"], x, context)
-        z = noise_rows(density, checked, rng, len(x)).astype(x.dtype)
+        flow, flow_params, x = end_of_cnf(density.flow, params["flow"], x, context)
+        z = noise_rows(density, params, rng, len(x)).astype(x.dtype)
         t = (LATEST[self.path] * rng.random((len(x), 1))).astype(x.dtype)
         if self.pairing == "ot":
             z = pair_by_transport(z, x)

@@ -14,18 +14,15 @@ from dataclasses import dataclass
 
 import autograd.numpy as np
 
-from nfref.density import Density
 from nfref.objectives.flow_matching import noise_rows, pair_by_transport
 from nfref.objectives.rectified_flow import OnPairs, chosen_pairs
-from nfref.runtime.annotations import Array, Generator, Params
-from nfref.runtime.checks import check_rng
 
 
 @dataclass(frozen=True)
 class ForwardRegression(OnPairs):
-    """An objective: the mean of |forward(z) - x|^2 over pairs.
+    """An objective: the mean of |forward(z) - x|^2 over pairs, not in nats.
 
-    It is called with ``(density, params, x, context, rng)``; any flow will do.
+    Any flow without a context will do: pairs that ignore one would make the noise depend on it.
 
     Paper:   FORT: an l2 regression of the flow's image of prior samples on targets, by optimal
              transport or by a continuous flow, latent to data as here.
@@ -40,33 +37,13 @@ class ForwardRegression(OnPairs):
         samples as many pairs as the batch has rows, and ignores the rows themselves.
     """
 
-    def __call__(
-        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
-    ) -> float:
-        """Return the loss of a batch.
-
-        Parameters
-        ----------
-        density : Density
-        params : nested dicts and lists of arrays
-        x : (N, D) array
-        context : None
-            Pairs that ignore a context would make the noise depend on it.
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        scalar
-            Squared distance, summed over coordinates, mean over rows. Not in nats.
-        """
-        check_rng(rng)
-        checked, x, context = density._checked(params, "x", x, context)
+    def _loss(self, density, params, x, context, rng):
         if context is not None:
             raise ValueError("context: expected none for a regression on pairs, got some")
         if self.pairs is None:
-            z = noise_rows(density, checked, rng, len(x))
+            z = noise_rows(density, params, rng, len(x))
             z = pair_by_transport(z, x)
         else:
             z, x = chosen_pairs(self.pairs, rng, len(x))
-        found, _ = density.flow.forward(checked["flow"], z.astype(np.finfo(x.dtype).dtype))
+        found, _ = density.flow.forward(params["flow"], z.astype(np.finfo(x.dtype).dtype))
         return np.mean(np.sum((found - x) ** 2, axis=1))

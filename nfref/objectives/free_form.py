@@ -31,15 +31,14 @@ import autograd.numpy as np
 import numpy
 from autograd import make_vjp
 
-from nfref.density import Density
 from nfref.flow import context_for
 from nfref.flows.free_form import FreeFormFlow, linearised
 from nfref.flows.injective import InjectiveFlow
+from nfref.objectives.divergences import Objective
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 from nfref.runtime.autograd_internals import getval
-from nfref.runtime.checks import check_count, check_positive, check_rng
-from nfref.runtime.configuration import Checked
+from nfref.runtime.checks import check_count, check_positive
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -76,14 +75,14 @@ def orthogonal_probes(rng: Generator, n: int, dim: int, count: int, dtype: DType
 
 
 @dataclass(frozen=True)
-class FreeFormLikelihood(Checked):
+class FreeFormLikelihood(Objective):
     """An objective for :func:`nfref.fit`: the loss at the head of this file.
 
-    It is called with ``(density, params, x, context, rng)``. The density's flow is a
-    :class:`~nfref.flows.free_form.FreeFormFlow`, or a chain that contains some; the other members
-    give their own log-determinants. ``history["train"]`` of the fit is the value of this loss,
-    which cannot compare epochs. So give the fit validation rows: their exact likelihood under the
-    encoder decides which epoch is the best.
+    The density's flow is a :class:`~nfref.flows.free_form.FreeFormFlow`, or a chain that contains
+    some, of at least as many coordinates as there are probes; the other members give their own
+    log-determinants. ``history["train"]`` of the fit is the value of this loss, which cannot
+    compare epochs. So give the fit validation rows: their exact likelihood under the encoder
+    decides which epoch is the best.
 
     Parameters
     ----------
@@ -99,30 +98,7 @@ class FreeFormLikelihood(Checked):
 
     _converters = {"beta": check_positive, "probes": check_count}
 
-    def __call__(
-        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
-    ) -> float:
-        """Return the loss of a batch.
-
-        Parameters
-        ----------
-        density : Density
-        params : dict
-        x : (N, D) array
-        context : (N, C) array or None
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        scalar
-
-        Raises
-        ------
-        ValueError
-            If the density contains no free-form flow, or has fewer coordinates than probes.
-        """
-        check_rng(rng)
-        checked, x, context = density._checked(params, "x", x, context)
+    def _loss(self, density, params, x, context, rng):
         if self.probes > density.latent_dim:
             raise ValueError(
                 f"probes: expected at most {density.latent_dim}, one a coordinate, "
@@ -131,7 +107,7 @@ class FreeFormLikelihood(Checked):
         loss: Any = 0
         found = False
         for member, direction, path in density.flow.members(-1):
-            own, given = trees.at_path(checked["flow"], path), context_for(member, context)
+            own, given = trees.at_path(params["flow"], path), context_for(member, context)
             if isinstance(member, (FreeFormFlow, InjectiveFlow)) and direction == -1:
                 x, terms = self._terms(member, own, x, given, rng)
                 loss, found = loss + terms, True
@@ -143,7 +119,7 @@ class FreeFormLikelihood(Checked):
                 "density: expected a FreeFormFlow or an InjectiveFlow in its flow, "
                 f"got {type(density.flow).__name__}"
             )
-        return np.mean(loss - density.base.log_prob(checked["base"], x))
+        return np.mean(loss - density.base.log_prob(params["base"], x))
 
     def _terms(self, flow, params, x, context, rng):
         """Return z, and -surrogate + beta |x - g(z)|^2 of each row."""

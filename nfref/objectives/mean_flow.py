@@ -20,16 +20,15 @@ from dataclasses import dataclass
 import autograd.numpy as np
 from autograd.differential_operators import make_jvp
 
-from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.continuous import CNF
+from nfref.objectives.divergences import Objective
 from nfref.objectives.flow_matching import noise_rows, pair_by_transport
 from nfref.objectives.rectified_flow import straight_path
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
+from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.autograd_internals import getval
-from nfref.runtime.checks import check_rng, one_of
-from nfref.runtime.configuration import Checked
+from nfref.runtime.checks import one_of
 
 # Formulas ---------------------------------------------------------------------------------
 
@@ -99,11 +98,11 @@ def mean_flow_steps(flow: CNF, params: dict[str, Any], z: Array, steps: int = 1)
 
 
 @dataclass(frozen=True)
-class MeanFlow(Checked):
+class MeanFlow(Objective):
     """An objective: the mean of |u(x_t, t, d) - target|^2 on straight lines, without a solve.
 
-    It is called with ``(density, params, x, context, rng)``. The density's flow is a CNF with
-    context_dim 1. The context of the rows is 0, as for a likelihood, and is not read.
+    It is not in nats. The density's flow is a CNF with context_dim 1. The context of the rows is 0,
+    as for a likelihood, and is not read.
 
     Parameters
     ----------
@@ -125,39 +124,21 @@ class MeanFlow(Checked):
         if not 0 <= self.instant <= 1:
             raise ValueError(f"instant: expected a share from 0 to 1, got {self.instant}")
 
-    def __call__(
-        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
-    ) -> float:
-        """Return the loss of a batch: one noise row, t and d for each row of x.
-
-        Parameters
-        ----------
-        density : Density
-        params : dict
-        x : (N, D) array
-        context : (N, 1) array
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        scalar
-            Squared velocity, summed over coordinates, mean over rows. Not in nats.
-        """
-        check_rng(rng)
+    def _loss(self, density, params, x, context, rng):
+        """Return the loss of a batch: one noise row, t and d for each row of x."""
         flow = check_mean_flow("density", density.flow)
-        checked, x, _ = density._checked(params, "x", x, context)
-        z = noise_rows(density, checked, rng, len(x))
+        z = noise_rows(density, params, rng, len(x))
         if self.pairing == "ot":
             z = pair_by_transport(z, x)
         t, end = np.sort(rng.random((2, len(x), 1)), axis=0).astype(x.dtype)
         d = np.where(rng.random((len(x), 1)) < 1 - self.instant, end - t, 0)
         x_t, speed = straight_path(t, z.astype(x.dtype), x)
 
-        def u(params, row):
+        def u(own, row):
             dim = flow.dim
-            return flow._velocity(params, row[:, dim : dim + 1], row[:, :dim], row[:, dim + 1 :])
+            return flow._velocity(own, row[:, dim : dim + 1], row[:, :dim], row[:, dim + 1 :])
 
-        fixed = trees.tree_map(getval, checked["flow"])
+        fixed = trees.tree_map(getval, params["flow"])
         target = mean_velocity_target(lambda row: u(fixed, row), x_t, t, d, speed)
-        found = u(checked["flow"], np.concatenate([x_t, t, d], axis=1))
+        found = u(params["flow"], np.concatenate([x_t, t, d], axis=1))
         return np.mean(np.sum((found - target) ** 2, axis=1))

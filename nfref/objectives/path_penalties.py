@@ -19,12 +19,11 @@ from dataclasses import dataclass, replace
 import autograd.numpy as np
 
 from nfref.continuous.dynamics import TRACES
-from nfref.density import Density
 from nfref.flow import context_for
 from nfref.flows.continuous import CNF, NOISES
-from nfref.runtime.annotations import Any, Array, Generator, Params
-from nfref.runtime.checks import check_count, check_rng, one_of
-from nfref.runtime.configuration import Checked
+from nfref.objectives.divergences import Objective
+from nfref.runtime.annotations import Any
+from nfref.runtime.checks import check_count, one_of
 from nfref.runtime.params import at_path
 
 
@@ -36,11 +35,11 @@ def check_penalty(name: str, value: Any) -> float:
 
 
 @dataclass(frozen=True)
-class PathLikelihood(Checked):
+class PathLikelihood(Objective):
     """An objective: negative log-likelihood with the penalties of RNODE on every CNF's path.
 
-    It is called with ``(density, params, x, context, rng)``. The density may use the exact
-    trace for scoring while training uses a noisy one.
+    The density's flow is a CNF or a chain that contains some. It may use the exact trace for
+    scoring while training uses a noisy one.
 
     Parameters
     ----------
@@ -70,34 +69,13 @@ class PathLikelihood(Checked):
         "noise": one_of(NOISES),
     }
 
-    def __call__(
-        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
-    ) -> float:
-        """Return the loss of a batch.
-
-        Parameters
-        ----------
-        density : Density
-            Its flow is a CNF or a chain that contains CNFs.
-        params : dict
-        x : (N, D) array
-        context : (N, C) array or None
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        scalar
-            In nats per row, plus the penalties.
-        """
-        checked, x, context = density._checked(params, "x", x, context)
-        z, log_det, kinetic, jacobian = self._inverse(
-            density.flow, checked["flow"], x, context, check_rng(rng)
-        )
+    def _loss(self, density, params, x, context, rng):
+        z, log_det, kinetic, jacobian = self._inverse(density.flow, params["flow"], x, context, rng)
         if kinetic is None:
             raise ValueError(
                 f"density: expected a CNF in its flow, got {type(density.flow).__name__}"
             )
-        nats = -(density.base.log_prob(checked["base"], z) + log_det)
+        nats = -(density.base.log_prob(params["base"], z) + log_det)
         return np.mean(nats + self.kinetic * kinetic + self.jacobian * jacobian)
 
     def _inverse(self, flow, params, x, context, rng):

@@ -17,8 +17,9 @@ import autograd.numpy as np
 
 from nfref.density import Density
 from nfref.flows.continuous import CNF
+from nfref.objectives.divergences import Objective
 from nfref.objectives.flow_matching import end_of_cnf, noise_rows
-from nfref.runtime.annotations import Any, Array, Generator, Params
+from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_array, check_count, check_rng
 
 # Formulas ---------------------------------------------------------------------------------
@@ -119,29 +120,33 @@ def chosen_pairs(pairs: tuple[Array, Array], rng: Generator, n: int) -> tuple[Ar
     return z[chosen], x[chosen]
 
 
+def check_pairs(name: str, pairs: Any) -> tuple[Array, Array]:
+    """Return pairs (z, x), two (M, D) arrays of one shape."""
+    z, x = (as_array(name, rows) for rows in pairs)
+    if z.shape != x.shape or z.ndim != 2 or not len(z):
+        raise ValueError(
+            f"{name}: expected two (M, D) arrays of one shape, M at least 1, "
+            f"got {z.shape} and {x.shape}"
+        )
+    return z, x
+
+
 @dataclass(frozen=True)
-class OnPairs:
+class OnPairs(Objective):
     """An objective on given pairs (z, x), two (M, D) arrays, or on none."""
 
     pairs: tuple[Array, Array] | None = field(default=None, compare=False, repr=False)
 
-    def __post_init__(self):
-        if self.pairs is not None:
-            z, x = (as_array("pairs", rows) for rows in self.pairs)
-            if z.shape != x.shape or z.ndim != 2 or not len(z):
-                raise ValueError(
-                    "pairs: expected two (M, D) arrays of one shape, M at least 1, "
-                    f"got {z.shape} and {x.shape}"
-                )
-            object.__setattr__(self, "pairs", (z, x))
+    _converters = {"pairs": check_pairs}
 
 
 @dataclass(frozen=True)
 class RectifiedFlow(OnPairs):
     """An objective: the mean of |v(x_t, t) - (x - z)|^2 on straight lines, which needs no solve.
 
-    It is called with ``(density, params, x, context, rng)``, with the same densities as
-    :class:`nfref.objectives.flow_matching.FlowMatching`.
+    It is not in nats, and for the same densities as
+    :class:`nfref.objectives.flow_matching.FlowMatching`; for a flow with a context only without
+    ``pairs``.
 
     Parameters
     ----------
@@ -158,32 +163,13 @@ class RectifiedFlow(OnPairs):
         second = nfref.fit(density, first.params, x, rng, objective=RectifiedFlow((z, x)))
     """
 
-    def __call__(
-        self, density: Density, params: Params, x: Array, context: Array | None, rng: Generator
-    ) -> float:
-        """Return the loss of a batch: one t per pair.
-
-        Parameters
-        ----------
-        density : Density
-        params : dict
-        x : (N, D) array
-        context : (N, C) array or None
-            Not allowed together with pairs.
-        rng : numpy.random.Generator
-
-        Returns
-        -------
-        scalar
-            Squared velocity, summed over coordinates, mean over rows. Not in nats.
-        """
-        check_rng(rng)
-        checked, x, context = density._checked(params, "x", x, context)
+    def _loss(self, density, params, x, context, rng):
+        """Return the loss of a batch: one t per pair."""
         if self.pairs is not None and context is not None:
             raise ValueError("pairs: expected none for a flow with a context, got some")
-        flow, own, end = end_of_cnf(density.flow, checked["flow"], x, context)
+        flow, own, end = end_of_cnf(density.flow, params["flow"], x, context)
         if self.pairs is None:
-            z = noise_rows(density, checked, rng, len(x))
+            z = noise_rows(density, params, rng, len(x))
         else:
             z, end = chosen_pairs(self.pairs, rng, len(x))
         t = rng.random((len(x), 1))

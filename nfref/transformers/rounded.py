@@ -12,13 +12,11 @@ slope 1 almost everywhere.
 
 from dataclasses import dataclass
 
-import autograd.numpy as np
 import numpy
 
 from nfref.runtime.annotations import Array
 from nfref.runtime.autograd_internals import defvjp, primitive
-from nfref.transformers.additive import additive_forward, additive_inverse
-from nfref.transformers.transformer import Transformer
+from nfref.transformers.additive import Additive
 
 
 @primitive
@@ -37,7 +35,7 @@ defvjp(rounded, lambda answer, t: lambda g: g)
 
 
 @dataclass(frozen=True)
-class Rounded(Transformer):
+class Rounded(Additive):
     """A shift x = z + round(t) with log-slope zero; one number t a coordinate.
 
     Its gradients are those of the shift without rounding, so they are wrong on purpose. That breaks
@@ -49,16 +47,6 @@ class Rounded(Transformer):
     Differs: the sign of t; the paper's coupling leaves three quarters of the channels as they are.
     """
 
-    size = 1
-
     def constrain(self, raw: Array) -> tuple[Array, ...]:
         """Return (round(t),) from raw (1, ...)."""
-        return (rounded(np.reshape(raw, raw.shape[1:])),)
-
-    def forward(self, z: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
-        """Return (z + round(t), 0)."""
-        return additive_forward(z, *h)
-
-    def inverse(self, x: Array, h: tuple[Array, ...]) -> tuple[Array, Array]:
-        """Return (x - round(t), 0)."""
-        return additive_inverse(x, *h)
+        return tuple(map(rounded, super().constrain(raw)))

@@ -161,12 +161,8 @@ class Numbers(Configuration):
 
     def describes(self, column: Column, classes: int) -> bool:
         """Return as :meth:`LabelProbabilities.describes` does."""
-        ends = (self.low, self.high)
-        return (
-            isinstance(column, Count)
-            and (column.low, column.high) == ends
-            and len(self.middle) == classes
-        )
+        own = self.low, self.high, len(self.middle)
+        return isinstance(column, Count) and (column.low, column.high, classes) == own
 
     def _check(self):
         check_floats("middle", self.middle, None)

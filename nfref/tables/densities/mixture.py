@@ -71,43 +71,10 @@ class GaussianMixture(Configuration):
         rng: Generator,
         *,
         weight: Array | None = None,
-        factors: int | None = None,
-        prior_rows: float | None = None,
-        starts: int = STARTS,
-        iterations: int = 200,
-        tolerance: float = 2e-4,
+        **options: Any,
     ) -> "GaussianMixture":
-        """Fit by EM (Bishop 2006, section 9.2) in logarithms, from the likeliest of several starts.
-
-        Parameters
-        ----------
-        x : (N, D) array
-        components : int
-            K, at most N.
-        rng : numpy.random.Generator
-        weight : (N,) array, optional
-            Weight of each row.
-        factors : int, optional
-            q, below D; covariances are full without it.
-        prior_rows : float, optional
-            v; 0 is maximum likelihood, as far as that has a bound.
-        starts : int
-        iterations : int
-            At most.
-        tolerance : float
-            EM stops when the log-likelihood changes by less, in nats per row and column.
-        """
-        return cls.fit_each(
-            [x],
-            components,
-            [rng],
-            weights=[weight],
-            factors=factors,
-            prior_rows=prior_rows,
-            starts=starts,
-            iterations=iterations,
-            tolerance=tolerance,
-        )[0]
+        """Fit to a table, its rows weighted by ``weight``, with the options of :meth:`fit_each`."""
+        return cls.fit_each([x], components, [rng], weights=[weight], **options)[0]
 
     @classmethod
     def fit_each(
@@ -123,7 +90,28 @@ class GaussianMixture(Configuration):
         iterations: int = 200,
         tolerance: float = 2e-4,
     ) -> list["GaussianMixture"]:
-        """Fit a mixture to each of several tables of D columns, with arguments as :meth:`fit`."""
+        """Fit by EM (Bishop 2006, section 9.2) in logarithms, from the likeliest of several starts.
+
+        Parameters
+        ----------
+        tables : sequence of (N, D) arrays
+            Of as many columns; each has a mixture of its own.
+        components : int
+            K, at most N.
+        rngs : sequence of numpy.random.Generator
+            One for each table.
+        weights : sequence of (N,) arrays or None
+            Weights of the rows of each table.
+        factors : int, optional
+            q, below D; covariances are full without it.
+        prior_rows : float, optional
+            v; 0 is maximum likelihood, as far as that has a bound.
+        starts : int
+        iterations : int
+            At most.
+        tolerance : float
+            EM stops when the log-likelihood changes by less, in nats per row and column.
+        """
         checked = [check_rows(x, weight) for x, weight in zip(tables, weights)]
         least, dim = min(len(x) for x, _ in checked), checked[0][0].shape[1]
         for rng in rngs:

@@ -61,8 +61,8 @@ class MixtureRegression(Configuration):
         fit: Callable[..., Any],
         tables: Sequence[Array],
         contexts: Sequence[Array],
-        known: int,
         weights: Sequence[Array | None],
+        known: int,
     ) -> list["MixtureRegression"]:
         """Call ``fit(tables, weights)`` with rows (g, u); g ends a context, ``known`` columns."""
         split = [np.split(one, [one.shape[1] - known], axis=1) for one in contexts]

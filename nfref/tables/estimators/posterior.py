@@ -32,8 +32,7 @@ from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.queries import pool_maps
-from nfref.tables.schema.columns import as_numbers
-from nfref.tables.schema.dataframes import is_frame
+from nfref.tables.schema.columns import as_numbers, is_frame
 
 MOMENT_DRAWS = 2**14
 FEWEST_TESTS = 50  # simulations of a calibration
@@ -145,7 +144,8 @@ class Posterior:
             parameter has one value or a sample lies outside of the bounds, and so on.
         """
         names, record = posterior_rows.record_of_samples(samples, names, weights, log_posterior)
-        options = fit_options(flow, members, effort, time_budget, random_state, bounds, names)
+        asked = dict(flow=flow, members=members, effort=effort, time_budget=time_budget)
+        options = fit_options(names, bounds, random_state, **asked)
         rows, block = record.samples, record.block
         posterior_rows.check_inside("samples", rows, names, options["supports"])
         fitted = fit_density(
@@ -197,7 +197,8 @@ class Posterior:
             As :meth:`from_samples`; or if theta and x differ in length.
         """
         found = posterior_rows.Simulations.of(theta, x, names)
-        options = fit_options(flow, members, effort, time_budget, random_state, bounds, found.names)
+        asked = dict(flow=flow, members=members, effort=effort, time_budget=time_budget)
+        options = fit_options(found.names, bounds, random_state, **asked)
         posterior_rows.check_inside("theta", found.theta, found.names, options["supports"])
         if found.failed:
             warnings.warn(

@@ -6,7 +6,6 @@ from signal import SIGINT
 
 import numpy as np
 
-from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.runtime.checks import check_count
 from nfref.runtime.interrupts import keeping
@@ -23,25 +22,12 @@ WIDE_SHARE = 0.05  # weight up to which the wide member is left out
 
 
 def fit_options(
-    flow: str | Flow,
-    members: int | None,
-    effort: str,
-    time_budget: float | None,
-    random_state: int,
-    bounds: Bounds,
-    names: Sequence[str],
+    names: Sequence[str], bounds: Bounds, random_state: int, **asked: Any
 ) -> dict[str, Any]:
-    """Return the arguments of a fit, checked, as plain data."""
-    asked_plan(flow, members, effort, time_budget)
+    """Return the arguments of a fit, checked, as plain data; ``asked`` are those of its plan."""
+    asked_plan(**asked)
     check_count("random_state", random_state, minimum=0)
-    return {
-        "flow": flow,
-        "members": members,
-        "effort": effort,
-        "time_budget": time_budget,
-        "random_state": random_state,
-        "supports": supports_of(bounds, names),
-    }
+    return {**asked, "random_state": random_state, "supports": supports_of(bounds, names)}
 
 
 def fit_density(
@@ -70,7 +56,7 @@ def fit_density(
     verbose : bool
     """
     table = list(rows.T)
-    asked = (options[name] for name in ("flow", "members", "effort", "time_budget"))
+    asked = {name: options[name] for name in ("flow", "members", "effort", "time_budget")}
     columns = find_columns(names, table, options["supports"], given=given, weight=weights)
     with keeping([SIGINT], insists=True) as signals:
         found = fit_table(
@@ -78,7 +64,7 @@ def fit_density(
                 # a value that a chain repeats is a rejected step, not an atom
                 [replace(column, atoms=()) for column in columns],
                 table,
-                asked_plan(*asked, gradients=True),
+                asked_plan(**asked, gradients=True),
                 options["random_state"],
                 weights,
                 progress=Progress.on_stderr(verbose),

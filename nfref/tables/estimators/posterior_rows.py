@@ -7,10 +7,11 @@ import numpy as np
 
 from nfref.diagnostics.chains import effective_size
 from nfref.runtime.annotations import Any, Array, ArrayLike, Mapping, Sequence
-from nfref.runtime.checks import as_array, as_weight, shortened
+from nfref.runtime.checks import as_array, as_weight, check_finite_rows, shortened
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading.table import check_name
-from nfref.tables.schema.dataframes import frame_columns, is_frame
+from nfref.tables.schema.columns import is_frame
+from nfref.tables.schema.dataframes import frame_columns
 from nfref.tables.schema.distinct_rows import effective_rows
 
 # name -> (low, high), or a pair for each parameter; an end may be None.
@@ -133,9 +134,7 @@ def record_of_samples(
     n, dim = rows.shape
     if n <= dim + 1:
         raise ValueError(f"samples: expected more than {dim + 1} of {dim} parameters, got {n}")
-    bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
-    if len(bad):
-        raise ValueError(f"samples: expected finite numbers, got {rows[bad[0]]} in row {bad[0]}")
+    check_finite_rows("samples", rows)
     if weights is not None:
         weights = as_weight("weights", np.ravel(real_array("weights", weights)), n)
     if log_posterior is not None:
@@ -218,9 +217,5 @@ def _log_posterior(value, rows):
         raise ValueError(
             f"log_posterior: expected {rows:,} numbers, one for each sample, got {len(found):,}"
         )
-    bad = np.flatnonzero(~np.isfinite(found))
-    if len(bad):
-        raise ValueError(
-            f"log_posterior: expected finite numbers, got {found[bad[0]]} in row {bad[0]}"
-        )
+    check_finite_rows("log_posterior", found[:, None])
     return found

@@ -9,8 +9,8 @@ from nfref.runtime.annotations import Any, Array
 from nfref.runtime.checks import as_array, as_weight
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import stacked
-from nfref.tables.schema.columns import DISCRETE, ColumnError
-from nfref.tables.schema.dataframes import frame_columns, is_frame, like_frame, with_empty_column
+from nfref.tables.schema.columns import DISCRETE, ColumnError, is_frame
+from nfref.tables.schema.dataframes import frame_columns, like_frame, with_empty_column
 
 Rows: TypeAlias = Any  # an array (N, D), or a DataFrame like the one that was fitted to
 

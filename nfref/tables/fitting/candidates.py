@@ -8,6 +8,7 @@ fold scores the rows that it holds out; the scores of all folds decide the weigh
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def simple_candidates(
     if len(folds[0].training) < ROWS_A_COLUMN * rows.u.shape[1]:
         fits["less shrunk gaussian"] = _regressed(lambda x, w: Gaussian.shrunk(x, w, 0.25))
     if rows.context is not None:
-        fits["gaussian per group"] = _fit_groups
+        fits["gaussian per group"] = lambda x: GroupedGaussian.fit(x.u, x.context, x.weight)
     fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1], reach=REACH))
     if (
         plan.flow not in ("gaussian", "mixture")
@@ -116,14 +117,8 @@ def simple_candidates(
             found[name] = one.scores
             yield one
     if plan.flow != "gaussian":
-        wide = found["wide"]
-        dim = rows.u.shape[1]
-        yield _best_mixture("mixture", _mixtures, rows, dim, folds, rng, wide, plan)
-        if rows.known:
-            dim += rows.known
-            yield _best_mixture(
-                "mixture regression", _mixture_regressions, rows, dim, folds, rng, wide, plan
-            )
+        for known in (0, rows.known) if rows.known else (0,):
+            yield _best_mixture(rows, known, folds, rng, found["wide"], plan)
 
 
 def _fit_candidate(name, fit, rows, folds):
@@ -151,11 +146,6 @@ def _fit_gaussian(rows):
         return None
 
 
-def _fit_groups(rows):
-    """Return None without two groups."""
-    return GroupedGaussian.fit(rows.u, rows.context, rows.weight)
-
-
 def _fit_vine(rows):
     """Return None for one row, and for weights that are not numbers of copies."""
     rows = rows.at(slice(MOST_ROWS))
@@ -165,28 +155,15 @@ def _fit_vine(rows):
     return _regressed(lambda x, w: Vine.fit(x))(rows.repeated())
 
 
-def _mixtures(rng, size, sets):
-    """Fit a mixture of a size to each of several sets of rows."""
-    return Regressed.fit_each(
-        lambda x, w: size.fit_each(x, rng, w),
-        [rows.u for rows in sets],
-        [rows.context for rows in sets],
-        [rows.weight for rows in sets],
-    )
+def _mixtures(sets, known, size, rng):
+    """Fit a mixture of a size, or a regression on ``known`` columns, to several sets of rows."""
+    fit_each = partial(MixtureRegression.fit_each, known=known) if known else Regressed.fit_each
+    parts = ([getattr(rows, name) for rows in sets] for name in ("u", "context", "weight"))
+    return fit_each(lambda x, w: size.fit_each(x, rng, w), *parts)
 
 
-def _mixture_regressions(rng, size, sets):
-    return MixtureRegression.fit_each(
-        lambda x, w: size.fit_each(x, rng, w),
-        [rows.u for rows in sets],
-        [rows.context for rows in sets],
-        sets[0].known,
-        [rows.weight for rows in sets],
-    )
-
-
-def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
-    """Return the mixture of ``dim`` columns of the size with the best held-out scores.
+def _best_mixture(rows, known, folds, rng, wide, plan):
+    """Return the mixture, or the regression on ``known`` columns, with the best held-out scores.
 
     The size is chosen beside the wide density, as in a pool: a row far out says nothing of a size.
     Many rows choose it in the first fold alone. A size that lags far behind in the first folds is
@@ -200,7 +177,7 @@ def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
 
     def add(size, members, scores, more):
         """Fit and score the mixtures of more folds."""
-        fitted = fit_of_size(rng, size, [fold.training for fold in more])
+        fitted = _mixtures([fold.training for fold in more], known, size, rng)
         for member, fold in zip(fitted, more):
             scores[fold.places] = held_out_scores(member, fold.held_out)
         members += fitted
@@ -225,15 +202,14 @@ def _best_mixture(kind, fit_of_size, rows, dim, folds, rng, wide, plan):
         return (size, members, scores), np.average(beside, weights=weight)
 
     size, members, scores = mixture.choose(
-        mixture.sizes(min(len(fold.training) for fold in folds), dim), fitted
+        mixture.sizes(min(len(fold.training) for fold in folds), rows.u.shape[1] + known), fitted
     )
     with blas.one_thread():
         if len(choosing) < len(folds):
             add(size, members, scores, folds[len(choosing) :])
-        member = fit_of_size(rng, size, [rows])[0] if len(folds) > 1 else members[0]
-    return Candidate(
-        str(size).replace("mixture", kind), (member,), scores, time.perf_counter() - start
-    )
+        member = _mixtures([rows], known, size, rng)[0] if len(folds) > 1 else members[0]
+    name = str(size).replace("mixture", "mixture regression") if known else str(size)
+    return Candidate(name, (member,), scores, time.perf_counter() - start)
 
 
 # The pool ---------------------------------------------------------------------------------

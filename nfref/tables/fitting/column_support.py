@@ -81,25 +81,14 @@ class Chosen:
 
 
 def bounded_supports(
-    columns: Sequence[Continuous],
-    table: Sequence[Array],
-    weights: Sequence[Array],
-    seed: int,
-    ends: Sequence[tuple[float, float] | None],
+    columns: Sequence[tuple[Continuous, Array, Array, tuple[float, float] | None]], seed: int
 ) -> list[Chosen | None]:
     """Return the best bounded support of each column as a Chosen; None without natural ends.
 
-    Parameters
-    ----------
-    columns : sequence of Continuous
-        Real columns, in robust units.
-    table, weights : sequence of (N,) arrays
-        Their values, as many as each has.
-    seed : int
-    ends : sequence of (float, float) or None
-        The least and largest value of a column, if these are some of its values.
+    Each column is real and in robust units; with it are its values, as many as it has, their
+    weights, and the least and largest value, if these are some of all its values.
     """
-    found = [_Ends.of(*each, seed) for each in zip(columns, table, weights, ends)]
+    found = [_Ends.of(*each, seed) for each in columns]
     tasks = [([column], one.rows) for one in found for column in one.columns]
     fits = iter(CrossFit.of_each(tasks) if tasks else [])
     return [one.chosen([next(fits) for _ in one.columns]) for one in found]

@@ -135,16 +135,8 @@ def choose_supports(
         if column.kind == "real" and asked.get(column.name) is None and column.name not in given
     ]
     found: list[Chosen | None] = [None] * len(real)
-    for k, one in zip(
-        free,
-        bounded_supports(
-            [real[k] for k in free],
-            [values[k][there[k]] for k in free],
-            [weight[there[k]] for k in free],
-            seed,
-            [ends.get(real[k].name) for k in free],
-        ),
-    ):
+    alone = [(real[k], values[k][there[k]], weight[there[k]], ends.get(real[k].name)) for k in free]
+    for k, one in zip(free, bounded_supports(alone, seed)):
         found[k] = one
     positive = [
         k

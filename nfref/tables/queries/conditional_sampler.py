@@ -29,7 +29,7 @@ from nfref.runtime.checks import check_rng
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.column_grid import Grid, Line
 from nfref.tables.queries.marginals import ClosedForm, Noise, exact_marginal
-from nfref.tables.schema.columns import Continuous, is_missing
+from nfref.tables.schema.columns import Column, ColumnError, Continuous, is_missing
 
 ROWS_AT_ONCE = 2**16  # samples that are scored at once
 LABELS_AT_ONCE = 256  # most combinations of labels in a sum
@@ -129,7 +129,9 @@ class ConditionalSampler:
         """Return the known cells of a table as numbers."""
         columns = self.density.columns
         known = np.stack([~is_missing(values) for values in table], axis=1)
-        check_given_known(self.density, known)
+        for column, here in zip(columns, known.T):
+            if column.name in self.density.given:
+                check_has_no_gap(column, ~here)
         whole = [
             values if np.all(here) else _stood_in(column, values, here)
             for column, values, here in zip(columns, table, known.T)
@@ -317,14 +319,11 @@ def patterns_of(known: Array) -> Iterator[tuple[Array, Array]]:
         yield np.flatnonzero(which.reshape(-1) == k), pattern
 
 
-def check_given_known(density: TableDensity, known: Array) -> None:
-    """Check that no given column lacks a cell; ``known`` (N, columns) marks known cells."""
-    for column, here in zip(density.columns, known.T):
-        if column.name in density.given and not np.all(here):
-            raise ValueError(
-                f"column {column.name!r}: expected a value in every row, for the "
-                f"others are given it; got none in row {np.argmin(here)}"
-            )
+def check_has_no_gap(column: Column, missing: Array, first: int = 0) -> None:
+    """Check that a given column lacks no cell, (N,); messages count rows from ``first``."""
+    if np.any(missing):
+        what = "expected a value in every row, for the others are given it; got none in row "
+        raise ColumnError(column.name, f"{what}{np.argmax(missing) + first}")
 
 
 def _stood_in(column, values, known):

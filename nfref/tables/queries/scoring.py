@@ -17,11 +17,10 @@ from nfref.runtime.batching import in_blocks
 from nfref.tables.densities.encoder import POINTS, check_can_be_given
 from nfref.tables.densities.limited_sum import sample_where
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.conditional_sampler import ConditionalSampler, check_has_no_gap
 from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
 from nfref.tables.schema.columns import (
     Column,
-    ColumnError,
     Continuous,
     compress_tails,
     is_missing,
@@ -141,9 +140,8 @@ def check_cells(
                 column.encode(values[bad[0] : bad[0] + 1], first=first + bad[0])
         if column.name not in density.given:
             continue
-        if np.any(missing) and not may_be_empty:
-            what = "expected a value in every row, for the others are given it; got none in row "
-            raise ColumnError(column.name, f"{what}{np.argmax(missing) + first}")
+        if not may_be_empty:
+            check_has_no_gap(column, missing, first)
         check_can_be_given(column, values, first)
 
 

@@ -45,7 +45,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Iterable, Sequence
-from nfref.runtime.checks import require, shortened
+from nfref.runtime.checks import one_line, require, shortened
 from nfref.runtime.configuration import Configuration
 from nfref.runtime.serialization import LARGEST as LARGEST_WHOLE
 from nfref.tables.schema.repeated_values import (
@@ -623,6 +623,26 @@ def robust_units(y: Array, weight: Array | None = None) -> tuple[float, float]:
 
 
 # Finding out ------------------------------------------------------------------------------
+
+
+def is_frame(X: Any) -> bool:
+    """Return whether X is a DataFrame that narwhals knows: pandas, polars, pyarrow and others."""
+    if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
+        return False
+    import narwhals
+
+    try:
+        frame = narwhals.from_native(X)
+    except TypeError:
+        return False
+    except ValueError as error:  # two columns have one name
+        raise ValueError(f"X: {one_line(error)}") from None
+    if isinstance(frame, narwhals.LazyFrame):
+        raise TypeError(
+            f"X: expected a table in memory, got a {type(X).__name__}; "
+            f"X.{'collect' if hasattr(X, 'collect') else 'compute'}() makes it one"
+        )
+    return True
 
 
 def as_numbers(name: str, values: Any, first: int = 0) -> Array:

@@ -17,7 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Sequence
-from nfref.runtime.checks import one_line, shortened
+from nfref.runtime.checks import shortened
 from nfref.tables.reading.table import check_name
 from nfref.tables.schema.columns import ColumnError, each_column, plain
 
@@ -51,26 +51,6 @@ _CONVERSIONS = {
         "Time": "{0}.cast('time64[ns]').cast('int64')",
     },
 }
-
-
-def is_frame(X: Any) -> bool:
-    """Return whether X is a DataFrame that narwhals knows: pandas, polars, pyarrow and others."""
-    if not hasattr(X, "collect_schema") and not hasattr(X, "columns"):
-        return False
-    import narwhals
-
-    try:
-        frame = narwhals.from_native(X)
-    except TypeError:
-        return False
-    except ValueError as error:  # two columns have one name
-        raise ValueError(f"X: {one_line(error)}") from None
-    if isinstance(frame, narwhals.LazyFrame):
-        raise TypeError(
-            f"X: expected a table in memory, got a {type(X).__name__}; "
-            f"X.{'collect' if hasattr(X, 'collect') else 'compute'}() makes it one"
-        )
-    return True
 
 
 def frame_columns(

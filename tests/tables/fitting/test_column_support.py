@@ -51,7 +51,7 @@ def test_numbers_of_rows_go_on_beyond_the_last():
         (column,) = find_columns(["a"], [values])
         weight = np.ones(len(values))
         column = column.in_units_of(values, weight)
-        (one,) = bounded_supports([column], [values], [weight], 0, [None])
+        (one,) = bounded_supports([(column, values, weight, None)], 0)
         return one.column.low, one.column.high
 
     assert ends(rng.permutation(1000) + 1.0)[1] == np.inf

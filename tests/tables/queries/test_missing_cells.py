@@ -93,7 +93,7 @@ def test_one_component_is_linear_regression():
     g = rng.standard_normal((400, 2))
     u = g @ [[1.0], [-2.0]] + 0.5 + 0.3 * rng.standard_normal((400, 1))
     member = MixtureRegression.fit_each(
-        lambda x, w: GaussianMixture.fit_each(x, 1, [rng], weights=w), [u], [g], 2, [None]
+        lambda x, w: GaussianMixture.fit_each(x, 1, [rng], weights=w), [u], [g], [None], 2
     )[0]
     ((gaussian, slopes),) = member.components(2)
     design = np.column_stack([g, np.ones(400)])
