@@ -437,6 +437,30 @@ def test_predictions_come_in_batches(here, capsys, monkeypatch):
     assert "got none in row 251" in capsys.readouterr().err and not (here / "no.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "joint.npz", "DATA"),
+        ("predict", "joint.npz", "DATA", "--column", "town"),
+        ("sample", "joint.npz", "--given-from", "DATA"),
+        ("impute", "joint.npz", "DATA", "--out", "DATA.filled.csv"),
+    ],
+)
+def test_text_without_names_is_taken_by_position(here, capsys, arguments):
+    """A file without header gives the same answers as one with the model's names."""
+    for name, header in (("named.csv", True), ("bare.csv", False)):
+        people(5, seed=3).to_csv(name, index=False, header=header)
+    one, other = (
+        run(capsys, *(word.replace("DATA", name) for word in arguments)).replace(name, "DATA")
+        for name in ("named.csv", "bare.csv")
+    )
+    assert one == other
+    if arguments[0] == "impute":
+        assert (here / "named.csv.filled.csv").read_text() == (
+            here / "bare.csv.filled.csv"
+        ).read_text()
+
+
 # Drawing ----------------------------------------------------------------------------------
 
 

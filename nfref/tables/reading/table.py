@@ -216,6 +216,13 @@ def match_columns(
     -------
     (N, D) array
     """
+    return table.values[:, matched_places(name, table, columns, named, whose)]
+
+
+def matched_places(
+    name: str, table: Table, columns: Sequence[str], named: bool = True, whose: str = "the model's"
+) -> list[int]:
+    """Return the place in a table of each of a model's columns; see :func:`match_columns`."""
     by_name = table.named and named
     given, expected = set(table.columns), set(columns)
     missing = [column for column in columns if column not in given]
@@ -227,9 +234,9 @@ def match_columns(
             f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
         )
     if not by_name:
-        return table.values
+        return [*range(len(columns))]
     place = {column: k for k, column in enumerate(table.columns)}
-    return table.values[:, [place[column] for column in columns]]
+    return [place[column] for column in columns]
 
 
 def _difference(missing, extra, by_name):
