@@ -83,7 +83,7 @@ def quantile(options: Quantiles) -> None:
         model.density, row_given(model.density, given), column.name, options.levels, ONE_ROW
     )
     for level, value in zip(options.levels, found[0]):
-        print(f"{level:<8g} {value:.6g}")
+        print(f"{level:<8} {value:.6g}")
 
 
 # Predictions ------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def fill(options: Filling) -> None:
     say(
         f"{about}; each is one sample given the cells that are there"
         if about
-        else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
+        else f"{data.name}: no row has empty cells"
     )
     say_written(options.out, f"{len(cells[0]):,} {plural('row', len(cells[0]))}")
 

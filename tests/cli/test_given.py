@@ -265,6 +265,8 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
     kids = np.random.default_rng(0).poisson(1.0, 20_000)
     truth = np.exp(0.8 + 0.3 * kids + 0.3 * np.random.default_rng(1).standard_normal(20_000) + 1)
     np.testing.assert_allclose(found[:, 1], np.quantile(truth, (0.1, 0.5)), rtol=0.2)
+    asked = ("quantile", name, "--column", "income", "--given", "age=40,town=Oslo", "--levels")
+    assert run(capsys, *asked, "0.9999999999999999").startswith("0.9999999999999999 ")
 
 
 @pytest.mark.parametrize("name", ["joint.npz", "cond.npz"])

@@ -24,15 +24,11 @@ class TableError(ValueError):
         The name of the column that it is about; empty if it is about none.
     not_numbers : bool
         True if the column holds anything but numbers.
-    spoilt : bool
-        True if these are numbers in a form that is not read, such as 1,234.
     """
 
-    def __init__(
-        self, message: str, column: str = "", not_numbers: bool = False, spoilt: bool = False
-    ) -> None:
-        super().__init__(message, column, not_numbers, spoilt)
-        self.column, self.not_numbers, self.spoilt = column, not_numbers, spoilt
+    def __init__(self, message: str, column: str = "", not_numbers: bool = False) -> None:
+        super().__init__(message, column, not_numbers)
+        self.column, self.not_numbers = column, not_numbers
 
     def __str__(self):
         return self.args[0]
@@ -59,8 +55,9 @@ class Table:
     padded : tuple of str
         Columns of a text file whose first rows have zeros in front, as codes have: 00501.
     refused : dict
-        Columns that are read as text, but whose first rows begin like numbers, such as dates and
-        12%: name -> (place of a bad cell, what is wrong with it, whether it is a spoilt number).
+        Columns that hold neither numbers nor labels, such as dates and 12%: name -> (place of the
+        first bad cell, what is wrong with it, whether it is a spoilt number). Found only if
+        ``...`` asks for labels; bad cells count as empty.
     """
 
     values: np.ndarray
