@@ -9,11 +9,12 @@ from nfref.cli.data import Data
 from nfref.cli.streams import note
 from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
+from nfref.tables.queries.given_values import check_known_cells
 from nfref.tables.queries.scoring import check_cells
 from nfref.tables.reading.read import only
 from nfref.tables.reading.table import Keep, matched_places, numbered_columns, quoted_names
 from nfref.tables.reading.text import are_whole
-from nfref.tables.schema.columns import Column, is_whole
+from nfref.tables.schema.columns import Column, is_whole, missing_cells_of
 
 
 def for_model(data: Data, model: Model) -> tuple[list[Array], bool]:
@@ -105,7 +106,8 @@ def partial_cells(
     """Return (cells, sure) as :func:`for_model` does, for partial rows.
 
     ``optional`` columns may be absent from the data, and are empty then. With ``extra`` the data
-    may have other columns too. ``first`` is the number of the first row in messages.
+    may have other columns too, and ``optional`` ones are empty in any case. ``first`` is the number
+    of the first row in messages.
     """
     names, there = model.columns or numbered_columns(model.density.dim), data.columns
     if extra and data.table.named and model.columns:
@@ -124,6 +126,12 @@ def partial_cells(
         table = replace(table, values=values, labels=labels, columns=columns)
         data = replace(data, table=table)
     cells, sure = for_model(data, model)
+    if extra:
+        cells = [
+            missing_cells_of(column, len(values)) if column.name in optional else values
+            for column, values in zip(model.density.columns, cells)
+        ]
     with blamed(f"{data.name}: "):
         check_cells(model.density, cells, first)
+        check_known_cells(model.density, cells, first)
     return cells, sure

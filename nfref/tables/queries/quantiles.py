@@ -12,10 +12,10 @@ import numpy as np
 from nfref.runtime.annotations import Array, Callable, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler, patterns_of, shares_of
-from nfref.tables.queries.given_values import check_known
+from nfref.tables.queries.given_values import check_known, check_known_cells
 from nfref.tables.queries.marginals import Noise
 from nfref.tables.queries.missing_cells import DRAWS, log_marginal
-from nfref.tables.schema.columns import Continuous
+from nfref.tables.schema.columns import Continuous, missing_cells_of
 
 NUMBERS = 512  # most numbers of a count that are tried
 REACH = 10  # their range, in scales of the Student t of a count
@@ -83,6 +83,7 @@ def _answers(density, table, name, draws, least=1.0):
         raise ValueError(f"column: expected a column of numbers, got the category {name!r}")
     table = list(table)
     table[place] = np.full(len(table[0]), np.nan)
+    check_known_cells(density, table)
     sampler = ConditionalSampler(density)
     cells = sampler.encode(table)
     continuous = isinstance(column, Continuous)
@@ -225,6 +226,9 @@ def label_probabilities(density: TableDensity, table: Sequence[Array], name: str
         In the order of the column's labels; rows sum to one.
     """
     place, sampler, found = _place_of(density, name), ConditionalSampler(density), []
+    table = list(table)
+    table[place] = missing_cells_of(density.columns[place], len(table[place]))
+    check_known_cells(density, table)
     for label in density.columns[place].labels:
         table = list(table)
         table[place] = np.full(len(table[place]), label, object)

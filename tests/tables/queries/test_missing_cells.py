@@ -299,6 +299,7 @@ def test_files_hold_what_is_given(given, tmp_path):
 def test_what_is_given_has_to_be_there_and_fit(simple):
     rows = bent(20)
     fit = nfref.FlowDensity("gaussian", given=["x", "z"]).fit
+    impossible = "column 'count': expected whole numbers .*, for the others are given it; got 0.5"
     for call, message in (
         (lambda: fit(rows), "given: expected columns among 'y', 'x', .*; got 'z'"),
         (
@@ -321,6 +322,10 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
             "column: expected one that is not given, got 'group'",
         ),
         (lambda: simple.predict_proba(rows, "group"), "column: expected one that is not"),
+        (lambda: simple.impute(rows.assign(y=np.nan, count=0.5)), impossible),
+        (lambda: simple.predict(rows.assign(count=0.5), "y"), impossible),
+        (lambda: simple.predict_proba(rows.assign(count=0.5), "label"), impossible),
+        (lambda: simple.distribution(rows.assign(count=0.5), "y"), impossible),
     ):
         with pytest.raises(ValueError, match=message):
             call()
