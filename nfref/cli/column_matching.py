@@ -1,7 +1,5 @@
 """Match the columns of a table with those of a model."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from nfref.cli.arguments import UsageError, blamed
@@ -11,7 +9,6 @@ from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.given_values import check_known_cells
 from nfref.tables.queries.scoring import check_cells
-from nfref.tables.reading.read import only
 from nfref.tables.reading.table import Keep, matched_places, numbered_columns, quoted_names
 from nfref.tables.reading.text import are_whole
 from nfref.tables.schema.columns import Column, is_whole, missing_cells_of
@@ -101,36 +98,35 @@ def whole_columns(columns: Sequence[Column], cells: Sequence[Array] | None = Non
 
 
 def partial_cells(
-    data: Data, model: Model, optional: Sequence[str] = (), extra: bool = False, first: int = 1
+    data: Data,
+    model: Model,
+    optional: Sequence[str] = (),
+    ignored: Sequence[str] = (),
+    first: int = 1,
 ) -> tuple[list[Array], bool]:
     """Return (cells, sure) as :func:`for_model` does, for partial rows.
 
-    ``optional`` columns may be absent from the data, and are empty then. With ``extra`` the data
-    may have other columns too, and ``optional`` ones are empty in any case. ``first`` is the number
-    of the first row in messages.
+    If both have names, the data may have other columns too. ``optional`` and ``ignored`` columns
+    may be absent, and ignored ones are empty in any case. ``first`` is the number of the first row
+    in messages.
     """
-    names, there = model.columns or numbered_columns(model.density.dim), data.columns
-    if extra and data.table.named and model.columns:
-        kept = [name for name in data.columns if name in names]
-        data = replace(data, table=only(data.table, lambda *_: kept))
-    absent = [name for name in names if name not in data.columns]
-    needed = [name for name in absent if name not in optional]
-    if needed and data.table.named and model.columns:
-        raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {quoted_names(there)}")
-    by_position = len(absent) == len(names) == len(there)
-    if absent and set(absent) <= set(optional) and not by_position:
-        table, columns = data.table, (*data.columns, *absent)
-        gaps = np.full((len(table.values), len(absent)), np.nan)
-        values = np.concatenate([table.values, gaps], axis=1)
-        labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
-        table = replace(table, values=values, labels=labels, columns=columns)
-        data = replace(data, table=table)
-    cells, sure = for_model(data, model)
-    if extra:
-        cells = [
-            missing_cells_of(column, len(values)) if column.name in optional else values
-            for column, values in zip(model.density.columns, cells)
-        ]
+    names, columns = model.columns or numbered_columns(model.density.dim), model.density.columns
+    table, there = data.table, data.columns
+    if table.named and model.columns or set(there) < set(names):
+        needed = [name for name in names if name not in (*there, *optional, *ignored)]
+        if needed:
+            got = quoted_names(there)
+            raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {got}")
+        known, sure = dict(zip(there, table.cells())), table.named
+        cells = [known.get(column.name, np.empty(0)) for column in columns]
+    else:
+        cells, sure = for_model(data, model)
+    cells = [
+        missing_cells_of(column, len(data.values))
+        if column.name in ignored or not len(values)
+        else values
+        for column, values in zip(columns, cells)
+    ]
     with blamed(f"{data.name}: "):
         check_cells(model.density, cells, first)
         check_known_cells(model.density, cells, first)

@@ -146,7 +146,7 @@ def predict(options: Prediction) -> None:
         with row_bar(options.out) as bar:
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
                 cells, sure = column_matching.partial_cells(
-                    data, model, (column.name,), True, rows + 1
+                    data, model, ignored=(column.name,), first=rows + 1
                 )
                 say_remark(data, sure or rows)
                 yield from _answered(answers, cells, data.name, bar)
@@ -193,7 +193,7 @@ def fill(options: Filling) -> None:
     inputs.check_output(options.out, options.model, options.data)
     model = inputs.table_model(options.model)
     data = load(options.data, options.header, column_matching.texts_for(model), may_be_empty=True)
-    cells, sure = column_matching.partial_cells(data, model, extra=True)
+    cells, sure = column_matching.partial_cells(data, model)
     say_remark(data, sure)
     unknown = column_matching.unknown_to(model, data.columns, data.table.named)
     if unknown:
