@@ -6,7 +6,7 @@ from nfref.runtime.annotations import Any, Array, Iterable, Mapping, Sequence
 from nfref.runtime.checks import shortened
 from nfref.tables.densities.encoder import check_can_be_given, impossible
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.schema.columns import missing_cells_of, plain, with_gaps
+from nfref.tables.schema.columns import as_numbers, is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.dataframes import label_of
 
 
@@ -62,7 +62,7 @@ def _checked_value(column, value):
 
 
 def check_known_cells(density: TableDensity, table: Sequence[Array], first: int = 0) -> None:
-    """Check that columns can take their known values in rows with gaps.
+    """Check that columns hold numbers or labels, and can take the known values of rows with gaps.
 
     Gaps are sampled given these, and no density is given an impossible value. ``first`` is the
     number of the first row in messages.
@@ -70,4 +70,6 @@ def check_known_cells(density: TableDensity, table: Sequence[Array], first: int 
     gaps = with_gaps(table)
     for column, values in zip(density.columns, table):
         if column.kind != "category":
-            check_can_be_given(column, np.where(gaps, values, np.nan), first)
+            missing = is_missing(values)
+            numbers = as_numbers(column.name, np.where(missing, 0, values), first)
+            check_can_be_given(column, np.where(gaps & ~missing, numbers, np.nan), first)

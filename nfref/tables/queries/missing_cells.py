@@ -171,11 +171,11 @@ def imputations(
 
     The other parameters are those of :func:`impute`.
     """
+    check_known_cells(density, table)
     missing = [is_missing(values) for values in table]
     places = np.flatnonzero(np.any(missing, axis=0))
     if not len(places):
         return [list(table) for _ in range(count)]
-    check_known_cells(density, table)
     sampler = sampler or ConditionalSampler(density)
     filled = [[np.array(values) for values in table] for _ in range(count)]
     cells = sampler.encode([values[places] for values in table])

@@ -244,16 +244,17 @@ def distribution(density: TableDensity, table: Sequence[Array], name: str, draws
 
     Parameters
     ----------
-    As for :func:`predictions`; no value of the column may be missing.
+    As for :func:`predictions`; the result is NaN where a value of the column is missing.
     """
     column, answers = _answers(density, table, name, draws)
     place = _place_of(density, name)
     own = np.asarray(table[place], np.float64)
+    missing = np.isnan(own)
     if isinstance(column, Continuous) and not column.atoms:
+        if column.period is None:  # values beyond the support count as its ends
+            own = np.clip(own, np.nextafter(column.low, np.inf), np.nextafter(column.high, -np.inf))
         own = column.encode(column.spread(own, np.random.default_rng(0).random(len(own))))[0]
-    elif not isinstance(column, Continuous):
-        own = column.encode(own)
     found = np.empty(len(own))
     for one in answers:
         found[one.places] = one.below(own[one.places])
-    return found
+    return np.where(missing, np.nan, found)
