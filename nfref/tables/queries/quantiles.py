@@ -230,7 +230,6 @@ def label_probabilities(density: TableDensity, table: Sequence[Array], name: str
     table[place] = missing_cells_of(density.columns[place], len(table[place]))
     check_known_cells(density, table)
     for label in density.columns[place].labels:
-        table = list(table)
         table[place] = np.full(len(table[place]), label, object)
         found.append(log_marginal(density, table, sampler=sampler).log_prob)
     return shares_of(np.stack(found, axis=1))
