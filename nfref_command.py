@@ -1,7 +1,7 @@
 """The command ``nfref``.
 
-It stands outside of the package because importing the package takes a while. If you press Ctrl-C
-in that while, the command ends with one line, not with a traceback.
+It stands outside of the package because importing the package takes a while. Ctrl-C, SIGTERM and
+SIGHUP in that while end the command with one line, not with a traceback.
 """
 
 import atexit
@@ -16,9 +16,10 @@ LEAST_SPACE = 800_000_000
 
 def main() -> int:
     """Import the command and run it; return the exit status."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # not where the caller ignores it
-        signal.signal(signal.SIGINT, _interrupted)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows lacks the last
+        number = getattr(signal, name, signal.SIGINT)
+        if signal.getsignal(number) != signal.SIG_IGN:  # not where the caller ignores it
+            signal.signal(number, _interrupted)
     from nfref.runtime.memory_limit import address_space
 
     space = address_space()
@@ -38,20 +39,14 @@ def main() -> int:
         reason = f"{error}".strip().splitlines() or ["out of memory"]
         print(f"nfref: error: a dependency failed to import: {reason[-1]}", file=sys.stderr)
         return 2
-    if handler is not signal.default_int_handler:
-        return _ended(run())
-    try:
-        signal.signal(signal.SIGINT, handler)
-        return _ended(run())
-    except KeyboardInterrupt:  # just before or after the command itself handles it
-        print("nfref: interrupted", file=sys.stderr)
-        return 130
-    finally:  # Python prints no traceback while it ends
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return _ended(run())
 
 
 def _interrupted(number, frame):
-    """End the process at once: a library that is being imported might catch an exception."""
+    """End the process at once, before and after the command handles signals itself.
+
+    A library that is being imported might catch an exception, and Python ends with a traceback.
+    """
     os.write(2, b"nfref: interrupted\n")
     os._exit(130)
 

@@ -5,6 +5,7 @@
 
 import contextlib
 import math
+import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
@@ -122,7 +123,17 @@ class Parser(ArgumentParser):
         for argument in arguments:  # argparse would take "--" for the end of the options
             if argument.startswith("-") and argument.endswith("=--"):
                 raise UsageError(f"{argument[:-3]}: expected a value, got '--'")
-        return super().parse_args(arguments, namespace)
+        try:
+            return super().parse_args(arguments, namespace)
+        except UsageError as error:
+            for path in filter(os.path.exists, arguments):
+                if path.startswith("-"):
+                    raise UsageError(f"{error}; ./{path} names the file {path}") from None
+            raise
+
+    def _print_message(self, message, file=None):
+        """Print the help or the version; an error is not ignored as by argparse."""
+        print(message, end="", flush=True)
 
     def error(self, message: str) -> NoReturn:
         """Raise a UsageError."""

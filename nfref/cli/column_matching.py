@@ -1,7 +1,5 @@
 """Match the columns of a table with those of a model."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from nfref.cli.arguments import UsageError, blamed
@@ -9,19 +7,27 @@ from nfref.cli.data import Data
 from nfref.cli.streams import note
 from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
-from nfref.tables.queries.scoring import check_cells, stacked
-from nfref.tables.reading.read import only
-from nfref.tables.reading.table import Keep, match_columns, numbered_columns, quoted_names, text_at
+from nfref.tables.queries.given_values import check_known_cells
+from nfref.tables.queries.scoring import check_cells
+from nfref.tables.reading.table import Keep, matched_places, numbered_columns, quoted_names
 from nfref.tables.reading.text import are_whole
-from nfref.tables.schema.columns import Column, is_whole
+from nfref.tables.schema.columns import Column, is_whole, missing_cells_of
 
 
-def for_model(data: Data, model: Model) -> tuple[Array, bool]:
-    """Return the data in the order of the model's columns, and whether names decided it."""
+def for_model(data: Data, model: Model) -> tuple[list[Array], bool]:
+    """Return the data's cells, numbers or text, as a list of columns in the order of the model's.
+
+    The second value says whether names decided the order.
+    """
     columns = model.columns or numbered_columns(model.density.dim)
-    named = columns != numbered_columns(model.density.dim)
-    values = match_columns(data.name, data.table, columns, named)
-    return values, data.table.named and (named or data.columns == columns)
+    named = _has_names(model)
+    places, cells = matched_places(data.name, data.table, columns, named), data.table.cells()
+    return [cells[k] for k in places], data.table.named and (named or data.columns == columns)
+
+
+def _has_names(model):
+    """Return whether the model's columns have names of their own."""
+    return model.columns not in (None, numbered_columns(model.density.dim))
 
 
 def known_to(model: Model, also: Sequence[str | None] = (), optional: Sequence[str] = ()) -> Keep:
@@ -47,10 +53,8 @@ def known_to(model: Model, also: Sequence[str | None] = (), optional: Sequence[s
 
 def unknown_to(model: Model, columns: Sequence[str], named: bool) -> list[str]:
     """Return the columns of a table that the model does not know, if both have names."""
-    names = model.columns
-    if not named or names is None or names == numbered_columns(model.density.dim):
-        return []
-    return [name for name in columns if name not in names]
+    known = model.columns if named and _has_names(model) else columns
+    return [name for name in columns if name not in (known or ())]
 
 
 def texts_for(model: Model, also: Sequence[str | None] = ()) -> Keep:
@@ -61,32 +65,25 @@ def texts_for(model: Model, also: Sequence[str | None] = ()) -> Keep:
     """
 
     def texts(columns, named):
-        unknown = unknown_to(model, columns, named)
-        return (*texts_of(model), *(name for name in unknown if name not in also))
+        own = [name for name in columns if name not in also]
+        if named and _has_names(model):
+            return (*texts_of(model), *unknown_to(model, own, named))
+        return [name for name, column in zip(own, _table_columns(model)) if _is_text(column)]
 
     return texts
 
 
 def texts_of(model: Model) -> tuple[str, ...]:
     """Return the names of the model's columns whose cells are text."""
-    return tuple(
-        column.name
-        for column in getattr(model.density, "columns", ())
-        if column.kind == "category" and isinstance(column.labels[0], str)
-    )
+    return tuple(column.name for column in _table_columns(model) if _is_text(column))
 
 
-def cells_of(data: Data, values: Array, model: Model) -> list[Array]:
-    """Return the values as a list of columns in the order of the model's: numbers, or text."""
-    return [
-        text_at(data.table.labels[column.name], part) if column.name in data.table.labels else part
-        for column, part in zip(model.density.columns, values.T)
-    ]
+def _table_columns(model):
+    return getattr(model.density, "columns", ())
 
 
-def with_text(data: Data, values: Array, model: Model) -> Array:
-    """Return the values with text in place of its codes."""
-    return stacked(cells_of(data, values, model)) if data.table.labels else values
+def _is_text(column):
+    return column.kind == "category" and isinstance(column.labels[0], str)
 
 
 def whole_columns(columns: Sequence[Column], cells: Sequence[Array] | None = None) -> list[str]:
@@ -101,30 +98,36 @@ def whole_columns(columns: Sequence[Column], cells: Sequence[Array] | None = Non
 
 
 def partial_cells(
-    data: Data, model: Model, optional: Sequence[str] = (), extra: bool = False, first: int = 1
+    data: Data,
+    model: Model,
+    optional: Sequence[str] = (),
+    ignored: Sequence[str] = (),
+    first: int = 1,
 ) -> tuple[list[Array], bool]:
-    """Return (cells, sure) as :func:`for_model` and :func:`cells_of` do, for partial rows.
+    """Return (cells, sure) as :func:`for_model` does, for partial rows.
 
-    ``optional`` columns may be absent from the data, and are empty then. With ``extra`` the data
-    may have other columns too. ``first`` is the number of the first row in messages.
+    If both have names, the data may have other columns too. ``optional`` and ``ignored`` columns
+    may be absent, and ignored ones are empty in any case. ``first`` is the number of the first row
+    in messages.
     """
-    names, there = model.columns or numbered_columns(model.density.dim), data.columns
-    if extra and data.table.named and model.columns:
-        kept = [name for name in data.columns if name in names]
-        data = replace(data, table=only(data.table, lambda *_: kept))
-    absent = [name for name in names if name not in data.columns]
-    needed = [name for name in absent if name not in optional]
-    if needed and data.table.named and model.columns:
-        raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {quoted_names(there)}")
-    if absent and set(absent) <= set(optional):
-        table, columns = data.table, (*data.columns, *absent)
-        gaps = np.full((len(table.values), len(absent)), np.nan)
-        values = np.concatenate([table.values, gaps], axis=1)
-        labels = {**table.labels, **{name: [] for name in absent if name in texts_of(model)}}
-        table = replace(table, values=values, labels=labels, columns=columns)
-        data = replace(data, table=table)
-    values, sure = for_model(data, model)
-    cells = cells_of(data, values, model)
+    names, columns = model.columns or numbered_columns(model.density.dim), model.density.columns
+    table, there = data.table, data.columns
+    if table.named and model.columns or set(there) < set(names):
+        needed = [name for name in names if name not in (*there, *optional, *ignored)]
+        if needed:
+            got = quoted_names(there)
+            raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {got}")
+        known, sure = dict(zip(there, table.cells())), table.named
+        cells = [known.get(column.name, np.empty(0)) for column in columns]
+    else:
+        cells, sure = for_model(data, model)
+    cells = [
+        missing_cells_of(column, len(data.values))
+        if column.name in ignored or not len(values)
+        else values
+        for column, values in zip(columns, cells)
+    ]
     with blamed(f"{data.name}: "):
         check_cells(model.density, cells, first)
+        check_known_cells(model.density, cells, first)
     return cells, sure

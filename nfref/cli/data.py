@@ -50,7 +50,7 @@ class Data:
 
     @property
     def refused(self) -> dict[str, ColumnError]:
-        """Name -> error of each column that is read as text, but begins like numbers."""
+        """Name -> error of each column that holds neither numbers nor labels."""
         return {
             name: ColumnError(name, what, useless=spoilt, labels=not spoilt, where=where)
             for name, (where, what, spoilt) in self.table.refused.items()
@@ -70,6 +70,8 @@ class Data:
             raise UsageError(f"--weights: expected other columns beside {column!r}, got none")
         k = self.columns.index(column)
         weight, name = self.values[:, k], f"{self.name}: column {column!r}"
+        if error := self.refused.get(column):
+            raise UsageError(f"--weights: {self.name}: {error.reason}")
         if texts := self.table.labels.get(column):
             raise UsageError(f"--weights: {name}: expected numbers, got {texts[0]!r}")
         with blamed("--weights: "):
@@ -219,8 +221,9 @@ class Source(Options):
                     self._check(path, table, first)
                 except UsageError as error:
                     faults.append(error)
-            # If all rows are kept, a later check names the fault.
-            if faults and total > (self.rows or sample_rows(len(table.columns))):
+            # If all rows of one file are kept, a later check names the fault.
+            some = total > (self.rows or sample_rows(len(table.columns)))
+            if faults and (some or len(paths) > 1):
                 raise faults[0]
 
         try:
@@ -231,8 +234,7 @@ class Source(Options):
         except TableError as error:
             if not error.not_numbers:
                 raise
-            labels = [] if error.spoilt else [error.column]
-            raise UsageError(f"{error}; {remedies([error.column], labels)}") from None
+            raise UsageError(f"{error}; {remedies([error.column], [error.column])}") from None
         if found.total > len(found.places):
             return Data(self.data, found.table, total=found.total, lowest=found.lowest)
         return Data(self.data, found.table)
@@ -250,10 +252,10 @@ class Source(Options):
     def _check(self, path, table, first):
         """Check a batch against supports and weights; ``first`` rows come before it."""
         part = Data(path, table)
-        if part.refused:
-            raise UsageError(f"{path}: {refusal(together(part.refused.values()))}")
         if self.weights in table.columns and len(table.columns) > 1:
             part.weighed(self.weights, first)
+        if part.refused:
+            raise UsageError(f"{path}: {refusal(together(part.refused.values()))}")
         for name, kind in self.column:
             if name in table.columns:
                 values = table.values[:, table.columns.index(name)]

@@ -142,9 +142,9 @@ def _listed(parts, most=NAMED):
 
 
 def about_ties(data: Data, columns: Sequence[Column]) -> Iterator[str]:
-    """Name columns whose values repeat without a rounding step, number the rows, or are codes."""
+    """Name columns whose values repeat without a rounding step, or are codes."""
     numbers = {column.name: column for column in columns if column.kind != "category"}
-    codes, padded, often, coarse, counting, ordered = [], [], [], [], [], []
+    codes, padded, often, coarse = [], [], [], []
     for name, values in zip(data.columns, data.values.T):
         if name not in numbers:
             continue
@@ -166,15 +166,6 @@ def about_ties(data: Data, columns: Sequence[Column]) -> Iterator[str]:
             )
         elif real and COARSE * len(distinct) <= len(values):
             coarse.append(f"{name!r} {len(distinct):,}")
-        elif len(values) > 2 and np.all(np.diff(values) == 1):
-            counting.append(f"{name!r} only numbers the rows: {_without(name)}")
-        elif (
-            len(values) >= ORDERED
-            and np.all(values == np.round(values))
-            and (np.all(np.diff(values) > 0) or np.all(np.diff(values) < 0))
-        ):
-            words = "holds different whole numbers in order, like names of rows"
-            ordered.append(f"{name!r} {words}: {_without(name)}")
     if codes:
         yield (
             f"{_listed(codes)}, far from all other values: if it stands for a missing number, "
@@ -192,11 +183,24 @@ def about_ties(data: Data, columns: Sequence[Column]) -> Iterator[str]:
             f"{take} few values in {len(data.values):,} rows ({', '.join(coarse)}): a density "
             "can pile up on them without bound, so compare log-likelihoods with care"
         )
-    yield from counting
-    yield from ordered
-    for column in columns:
-        if isinstance(column, Category) and len(column.labels) == len(data.values):
-            words = "differs in every row, like names of rows"
+
+
+def about_names_of_rows(data: Data, columns: Sequence[Column]) -> Iterator[str]:
+    """Name columns that number the rows, or name them."""
+    for column, values in zip(columns, data.values.T):
+        values = values[~np.isnan(values)]
+        if data.table.named and column.name == "x1" and "x2" not in data.columns:
+            values = np.sort(values)  # the index of pandas, which has no name; rows may be shuffled
+        steps, words = np.diff(values), ""
+        if isinstance(column, Category):
+            if len(column.labels) == len(data.values):
+                words = "differs in every row, like names of rows"
+        elif len(values) > 2 and np.all(steps == 1):
+            words = "only numbers the rows"
+        elif len(values) >= ORDERED and np.all(values == np.round(values)):
+            if np.all(steps > 0) or np.all(steps < 0):
+                words = "holds different whole numbers in order, like names of rows"
+        if words:
             yield f"{column.name!r} {words}: {_without(column.name)}"
 
 

@@ -87,6 +87,8 @@ class Task:
         if verbose:
             yield from every
             return
+        for line in data_warnings.about_names_of_rows(self.data, self.columns):
+            note(line)
         yield f"{data_warnings.sizes_of(self.data, self.weight)}; {self.split}"
         yield data_warnings.summary_of(self.data, self.columns, self.given)
         yield " ".join(
@@ -104,6 +106,7 @@ class Task:
         yield from data_warnings.about_columns(self.columns, self.given)
         yield from data_warnings.about_supports(self.supports)
         yield from data_warnings.about_ties(self.data, self.columns)
+        yield from data_warnings.about_names_of_rows(self.data, self.columns)
         yield from data_warnings.about_empty_cells(self.data, self.given)
 
     def fit(self, plan: Plan, seed: int, progress: Progress) -> Fitted:

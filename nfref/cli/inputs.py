@@ -17,10 +17,11 @@ from nfref.runtime.files import check_writable, is_special
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.given_values import row_given
-from nfref.tables.queries.scoring import check_cells
+from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import write_table
 from nfref.tables.reading.read import check_suffix
 from nfref.tables.reading.write import WRITERS, writer
+from nfref.tables.schema.columns import with_gaps
 
 
 def check_there(what: str) -> None:
@@ -88,19 +89,18 @@ def rows_for(
     texts = column_matching.texts_for(model, (weights,))
     keep = column_matching.known_to(model, (weights,))
     data, weight = load(name, header, texts, of_table, keep).weighed(weights)
-    values, sure = column_matching.for_model(data, model)
+    cells, sure = column_matching.for_model(data, model)
     say_remark(data, sure)
     if of_table:
         with blamed(f"{data.name}: "):
-            cells = column_matching.cells_of(data, values, model)
             check_cells(model.density, cells, may_be_empty=True)
-    whole = ~np.any(np.isnan(values), axis=1)
+    whole = ~with_gaps(cells)
     if not np.all(whole):
-        said = about_missing(model.columns or data.columns, list(values.T))
+        said = about_missing(model.columns or data.columns, cells)
         if not np.any(whole):
             raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
         note(f"{said}; these rows are left out")
-    rows = column_matching.with_text(data, values, model)[whole]
+    rows = stacked(cells)[whole]
     return rows, None if weight is None else weight[whole]
 
 

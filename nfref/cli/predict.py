@@ -83,7 +83,7 @@ def quantile(options: Quantiles) -> None:
         model.density, row_given(model.density, given), column.name, options.levels, ONE_ROW
     )
     for level, value in zip(options.levels, found[0]):
-        print(f"{level:<8g} {value:.6g}")
+        print(f"{level:<8} {value:.6g}")
 
 
 # Predictions ------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def predict(options: Prediction) -> None:
         with row_bar(options.out) as bar:
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
                 cells, sure = column_matching.partial_cells(
-                    data, model, (column.name,), True, rows + 1
+                    data, model, ignored=(column.name,), first=rows + 1
                 )
                 say_remark(data, sure or rows)
                 yield from _answered(answers, cells, data.name, bar)
@@ -193,7 +193,7 @@ def fill(options: Filling) -> None:
     inputs.check_output(options.out, options.model, options.data)
     model = inputs.table_model(options.model)
     data = load(options.data, options.header, column_matching.texts_for(model), may_be_empty=True)
-    cells, sure = column_matching.partial_cells(data, model, extra=True)
+    cells, sure = column_matching.partial_cells(data, model)
     say_remark(data, sure)
     unknown = column_matching.unknown_to(model, data.columns, data.table.named)
     if unknown:
@@ -229,7 +229,7 @@ def fill(options: Filling) -> None:
     say(
         f"{about}; each is one sample given the cells that are there"
         if about
-        else f"{data.name}: {len(cells[0]):,} rows, none of which has empty cells"
+        else f"{data.name}: no row has empty cells"
     )
     say_written(options.out, f"{len(cells[0]):,} {plural('row', len(cells[0]))}")
 

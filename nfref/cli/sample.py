@@ -82,15 +82,14 @@ def sample(options: Sampling) -> None:
     if options.out:
         writer(options.out, bool(column_matching.texts_of(model)))
     rng = np.random.default_rng(options.seed)
+    given = {} if options.given_from else given_values(model, options.given, options.model)
     if options.given_from:
         total, rows, whole = _for_each_row(model, options, rng)
     else:
-        given = given_values(model, options.given, options.model)
         total, rows = options.n, _new_rows(model, options, rng, given)
         whole = column_matching.whole_columns(getattr(model.density, "columns", ()))
         whole = [name for name in whole if name not in given]
     _check_disk(options.out, total, model.density.dim)
-    known = dict(options.given)
     of_table = isinstance(model.density, TableDensity)
     watched = model.density.columns if of_table and not options.given_from else []
     overflown = distant = 0
@@ -101,7 +100,7 @@ def sample(options: Sampling) -> None:
             if values.dtype.kind == "f":
                 overflown += np.sum(~np.all(np.isfinite(values), axis=1))
             if watched:
-                distant += np.sum(~inside(watched, values.T, FAR, tuple(known)))
+                distant += np.sum(~inside(watched, values.T, FAR, tuple(given)))
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)

@@ -21,7 +21,7 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
 from nfref.tables.queries.missing_cells import Marginal
-from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of
+from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of, stacked
 from nfref.tables.reading import batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
@@ -205,9 +205,9 @@ def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> It
     sampler = ConditionalSampler(model.density)
     for data in tables_for(model, path, options.header, options.weights):
         data, weight = data.weighed(options.weights, first)
-        values, sure = column_matching.for_model(data, model)
+        cells, sure = column_matching.for_model(data, model)
         say_remark(data, sure or first)
-        values = column_matching.with_text(data, values, model)
+        values = stacked(cells)
         early = alone and not first
         with in_new_process(model.density, model.params, values, options.cells, early):
             if isinstance(model.density, TableDensity):

@@ -11,20 +11,17 @@ _QUIET: ContextVar[bool] = ContextVar("nfref_quiet", default=False)
 
 
 @contextlib.contextmanager
-def _streams(output, errors):
-    """Let both streams be these within the block."""
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        yield
-
-
-@contextlib.contextmanager
 def usable() -> Iterator[None]:
     """Make both streams usable within the block, and restore them at its end.
 
     A stream that the caller closed (``>&-``) is None in Python; output to it is discarded. A
     terminal that is not UTF-8 shows other characters as escapes.
     """
-    with open(os.devnull, "w") as nowhere, _streams(sys.stdout or nowhere, sys.stderr or nowhere):
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(sys.stdout or nowhere),
+        contextlib.redirect_stderr(sys.stderr or nowhere),
+    ):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -91,7 +88,8 @@ def tolerant(needed: object = True) -> Iterator[None]:
         yield
         return
     output = TolerantStream(sys.stdout)
-    with _streams(output, TolerantStream(sys.stderr)):
+    errors = contextlib.redirect_stderr(TolerantStream(sys.stderr))
+    with contextlib.redirect_stdout(output), errors:
         yield
         output.flush()
     if output.problem is not None:

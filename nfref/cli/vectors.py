@@ -27,8 +27,8 @@ def run(asked: Vectors) -> None:
     """
     from nfref.oracle import golden_vectors
 
-    if os.path.isfile(asked.out):
-        raise UsageError(f"--out: {asked.out}: expected a folder, got a file")
+    if not asked.out or os.path.exists(asked.out) and not os.path.isdir(asked.out):
+        raise UsageError(f"--out: expected a folder, got {asked.out!r}")
     with blamed(""):
         for path in golden_vectors.copy(asked.out, asked.names):
             print(path, flush=True)

@@ -77,6 +77,7 @@ def bad_files(folder, tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "model.npz").read_bytes()[:-30])
     np.savez(tmp_path / "kind.npz", x=rows)
     np.savez(tmp_path / "pickle.npz", header=np.array([{"a": 1}], object))
+    (tmp_path / "-a.csv").write_text("")
     (tmp_path / "kept.npz").write_text("kept")
     (tmp_path / "folder").mkdir()
     return tmp_path
@@ -202,7 +203,10 @@ OUT = ("--out", "kept.npz")
         (("info", "kind.npz"), "kind.npz: expected a model file that nfref wrote"),
         (("info",), "MODEL: expected a model file or --system, got neither"),
         (("info", "model.npz", "--system"), "MODEL: expected a model file or --system, got both"),
-        (("vectors", "--out", "good.csv"), "--out: good.csv: expected a folder, got a file"),
+        (("vectors", "--out", "good.csv"), "--out: expected a folder, got 'good.csv'"),
+        (("vectors", "--out", "/dev/full"), "--out: expected a folder, got '/dev/full'"),
+        (("vectors", "--out", ""), "--out: expected a folder, got ''"),
+        (("fit", "-a.csv", *OUT), "the following arguments are required: DATA; ./-a.csv names"),
     ],
 )
 def test_bad_input(bad_files, arguments, message, monkeypatch, capsys):

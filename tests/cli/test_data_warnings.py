@@ -1,6 +1,7 @@
 """Check what ``nfref fit`` says about data and about what it found."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nfref.cli import main
@@ -111,6 +112,17 @@ def test_names_of_rows_are_noticed(tmp_path):
     write_people(tmp_path / "t.csv", rows=rows, header=("number", "charges", "change"))
     output = succeeds("fit", "t.csv", *SMALL, "--verbose", cwd=tmp_path)
     assert "'number' holds different whole numbers in order" in output
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_an_index_of_pandas_is_noted_without_verbose(tmp_path, shuffled):
+    frame = pd.DataFrame(people(60), columns=COLUMNS)
+    frame = frame.sample(frac=1, random_state=0) if shuffled else frame
+    frame.to_csv(tmp_path / "t.csv")
+    done = in_process("fit", "t.csv", "--members", 0, cwd=tmp_path)
+    assert done.stderr == "nfref: note: 'x1' only numbers the rows: --without x1 leaves it out\n"
+    done = in_process("fit", "t.csv", "--members", 0, "--without", "x1", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_numbers_with_commas_are_named_where_their_halves_cannot_be_columns(tmp_path, capsys):

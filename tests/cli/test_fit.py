@@ -414,6 +414,9 @@ def test_whole_numbers_that_are_rounded_are_told_of(folder, capsys):
     ) in capsys.readouterr().err
     assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 0
     assert capsys.readouterr().err == ""
+    table.assign(id=1e301 * table.x**2).to_csv("t.csv", index=False)  # no identifier
+    assert main(["fit", "t.csv", "--members", "0", "--weights", "w"]) == 0
+    assert "2^53" not in capsys.readouterr().err
     table.assign(id=2**60 + rng.integers(0, 900, 60)).to_csv("t.csv", index=False)
     assert main(["fit", "t.csv", "--members", "0", "--quiet", "--weights", "w"]) == 2
     assert "column 'id': expected whole numbers that float64 can tell" in capsys.readouterr().err

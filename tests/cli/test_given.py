@@ -265,6 +265,8 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
     kids = np.random.default_rng(0).poisson(1.0, 20_000)
     truth = np.exp(0.8 + 0.3 * kids + 0.3 * np.random.default_rng(1).standard_normal(20_000) + 1)
     np.testing.assert_allclose(found[:, 1], np.quantile(truth, (0.1, 0.5)), rtol=0.2)
+    asked = ("quantile", name, "--column", "income", "--given", "age=40,town=Oslo", "--levels")
+    assert run(capsys, *asked, "0.9999999999999999").startswith("0.9999999999999999 ")
 
 
 @pytest.mark.parametrize("name", ["joint.npz", "cond.npz"])
@@ -334,7 +336,7 @@ def test_predictions_of_labels_are_their_probabilities(here, capsys):
         ),
         (
             ("quantile", "joint.npz", "--column", "age", "--given", "income=-1"),
-            "--given['income']: expected a value strictly between 0 and inf, got -1",
+            "--given['income']: expected values strictly between 0 and inf, got -1",
         ),
         *(
             (
@@ -435,6 +437,30 @@ def test_predictions_come_in_batches(here, capsys, monkeypatch):
     drop(data, "income")
     assert main([*predict, "--out", "no.csv"]) == 2
     assert "got none in row 251" in capsys.readouterr().err and not (here / "no.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "joint.npz", "DATA"),
+        ("predict", "joint.npz", "DATA", "--column", "town"),
+        ("sample", "joint.npz", "--given-from", "DATA"),
+        ("impute", "joint.npz", "DATA", "--out", "DATA.filled.csv"),
+    ],
+)
+def test_text_without_names_is_taken_by_position(here, capsys, arguments):
+    """A file without header gives the same answers as one with the model's names."""
+    for name, header in (("named.csv", True), ("bare.csv", False)):
+        people(5, seed=3).to_csv(name, index=False, header=header)
+    one, other = (
+        run(capsys, *(word.replace("DATA", name) for word in arguments)).replace(name, "DATA")
+        for name in ("named.csv", "bare.csv")
+    )
+    assert one == other
+    if arguments[0] == "impute":
+        assert (here / "named.csv.filled.csv").read_text() == (
+            here / "bare.csv.filled.csv"
+        ).read_text()
 
 
 # Drawing ----------------------------------------------------------------------------------
@@ -549,6 +575,35 @@ def test_a_wrong_cell_is_named_with_its_row_of_the_file(
     assert main([command[0], model, *command[1:]]) == 2
     assert f"got {value!r} in row 1101" in capsys.readouterr().err
     assert not any(here.glob("no.*"))
+
+
+@pytest.mark.parametrize(
+    "column, value, expected",
+    [
+        ("kids", 0.5, "whole numbers of at least 0"),
+        ("income", -1.0, "values strictly between 0 and inf"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("impute", "bad.csv", "--out", "no.csv"),
+        ("predict", "bad.csv", "--column", "town", "--out", "no.csv"),
+        ("predict", "bad.csv", "--column", "age", "--out", "no.csv"),
+        ("sample", "--given-from", "bad.csv", "--out", "no.csv"),
+    ],
+)
+def test_nothing_is_given_an_impossible_value(here, capsys, column, value, expected, command):
+    """No row has such a value, so other cells given it have no density."""
+    data = people(1200, seed=3).astype({"kids": object})
+    data.loc[1000:, "age"] = None
+    data.loc[[7, 1100], column] = value  # nothing is asked of row 8 but by predict
+    data.to_csv("bad.csv", index=False)
+    row = 8 if command[0] == "predict" else 1101
+    words = f"expected {expected}, for the others are given it; got {value:g} in row {row}"
+    refused(capsys, f"bad.csv: column {column!r}: {words}\n", command[0], "joint.npz", *command[1:])
+    assert not any(here.glob("no.*"))
+    run(capsys, "predict", "joint.npz", "bad.csv", "--column", column, "--out", "yes.csv")
 
 
 def test_text_in_parquet_and_counts_in_integers(here, capsys):

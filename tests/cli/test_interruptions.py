@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import nfref
-import nfref_command as command
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
 from tests.cli.commands import (
@@ -457,23 +456,16 @@ def test_only_the_same_fit_goes_on(folder):
         assert done.stderr.count("\n") == 1
 
 
-def test_ctrl_c_before_the_command_handles_it(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["nfref", "datasets"])
-    monkeypatch.setattr("nfref.cli.main", lambda: signal.raise_signal(signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run without
-    try:
-        assert command.main() == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "nfref: interrupted\n"
-
-
-def test_ctrl_c_while_the_command_is_imported(folder):
-    code = """if True:
-        import signal, sys
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("patch", ["nfref.cli.load = lambda words:", "atexit.register(lambda:"])
+def test_signals_before_and_after_the_command_handles_them(folder, patch, name):
+    """While the command is imported, and while Python ends."""
+    end = ")" if "(" in patch else ""
+    code = f"""if True:
+        import atexit, signal, sys
         import nfref.cli
         import nfref_command
-        nfref.cli.load = lambda words: signal.raise_signal(signal.SIGINT)
+        {patch} signal.raise_signal(signal.{name}){end}
         sys.exit(nfref_command.main())
     """
     done = subprocess.run(

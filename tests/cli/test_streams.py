@@ -3,6 +3,8 @@
 import os
 import subprocess
 
+import pytest
+
 from nfref.cli import main
 from tests.cli.commands import COMMAND, bare_flow, in_process, started, succeeds
 
@@ -43,6 +45,16 @@ def test_a_closed_pipe_is_no_error(folder):
     errors = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=60) == 141 and errors == ""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("fit", "--help"), ("--version",)])
+def test_help_that_cannot_be_written_is_an_error(tmp_path, arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [COMMAND, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
+        )
+    message = b"nfref: error: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, message)
 
 
 def test_quiet_commands_print_results_alone(folder, tmp_path, monkeypatch, capsys):

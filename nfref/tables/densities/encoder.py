@@ -18,6 +18,7 @@ from nfref.tables.schema.columns import (
     Column,
     ColumnError,
     Continuous,
+    Count,
     alike,
     as_numbers,
     with_gaps,
@@ -120,20 +121,21 @@ def check_can_be_given(column: Column, values: Array, first: int = 0) -> None:
     """
     if isinstance(column, Category):
         return
-    values = np.asarray(values, np.float64)
+    bad, expected = impossible(column, np.asarray(values, np.float64))
+    if np.any(bad):
+        k = np.argmax(bad)
+        what = f"expected {expected}, for the others are given it"
+        raise ColumnError(column.name, f"{what}; got {values[k]:g} in row {k + first}")
+
+
+def impossible(column: Continuous | Count, values: Array) -> tuple[Array, str]:
+    """Return which values a column cannot take, NaN excepted, and those that it can in words."""
     if isinstance(column, Continuous):
         bad = column.encode(values)[1] == -np.inf
         expected = f"values strictly between {column.low:g} and {column.high:g}"
     else:
-        bad = np.isnan(column.encode(values))
-        expected = f"whole numbers{column.bounds}"
-    bad = np.flatnonzero(bad & ~np.isnan(values))
-    if len(bad):
-        raise ColumnError(
-            column.name,
-            f"expected {expected}, for the others are given it; got "
-            f"{values[bad[0]]:g} in row {bad[0] + first}",
-        )
+        bad, expected = np.isnan(column.encode(values)), f"whole numbers{column.bounds}"
+    return bad & ~np.isnan(values), expected
 
 
 # Context ----------------------------------------------------------------------------------

@@ -461,14 +461,15 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
         Returns
         -------
-        (N, D) array, or a DataFrame like the one it was fitted to; with ``draws`` a list of them
+        (N, D) array, or a DataFrame like the one it was fitted to, with the index of X; with
+        ``draws`` a list of them
         """
         check_is_fitted(self)
         count = 1 if draws is None else check_count("draws", draws)
         table = self._table(X)
         rng = np.random.default_rng(_seed_of(random_state))
         found = missing_cells.imputations(self.density_, table, rng, count)
-        tables = [self._like_data(one) for one in found]
+        tables = [self._like_data(one, X) for one in found]
         return tables[0] if draws is None else tables
 
     # Files ----------------------------------------------------------------------------------

@@ -109,15 +109,21 @@ class EstimatorRows:
             X = np.ma.filled(X.astype(np.float64), np.nan)
         return _validated(self, X, dtype=np.float64, ensure_all_finite="allow-nan", **options)
 
-    def _like_data(self, columns):
-        """Return columns' values as an array or a DataFrame, whichever was fitted to."""
-        if self._frame is not None:
-            return like_frame(
-                self._frame,
-                {column.name: values for column, values in zip(self.columns_, columns)},
-                [column.name for column in self.columns_ if column.kind in DISCRETE],
-            )
-        return stacked(columns)
+    def _like_data(self, columns, rows=None):
+        """Return columns' values as an array or a DataFrame, whichever was fitted to.
+
+        A DataFrame of pandas gets the index of ``rows``.
+        """
+        if self._frame is None:
+            return stacked(columns)
+        made = like_frame(
+            self._frame,
+            {column.name: values for column, values in zip(self.columns_, columns)},
+            [column.name for column in self.columns_ if column.kind in DISCRETE],
+        )
+        if isinstance(rows, type(made)) and hasattr(made, "index"):
+            made.index = rows.index
+        return made
 
 
 def _validated(estimator, X, **options):

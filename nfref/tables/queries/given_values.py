@@ -4,8 +4,9 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Iterable, Mapping, Sequence
 from nfref.runtime.checks import shortened
+from nfref.tables.densities.encoder import check_can_be_given, impossible
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.schema.columns import Continuous, missing_cells_of, plain
+from nfref.tables.schema.columns import as_numbers, is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.dataframes import label_of
 
 
@@ -54,13 +55,21 @@ def _checked_value(column, value):
         number = np.nan
     if not np.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {shortened(plain(value))}")
-    values = np.array([number])
-    if isinstance(column, Continuous):
-        if column.encode(values)[1][0] == -np.inf:
-            raise ValueError(
-                f"{name}: expected a value strictly between {column.low:g} and "
-                f"{column.high:g}, got {number:g}"
-            )
-    elif np.isnan(column.encode(values)[0]):
-        raise ValueError(f"{name}: expected a whole number{column.bounds}, got {number:g}")
-    return values
+    bad, expected = impossible(column, np.array([number]))
+    if bad[0]:
+        raise ValueError(f"{name}: expected {expected}, got {number:g}")
+    return np.array([number])
+
+
+def check_known_cells(density: TableDensity, table: Sequence[Array], first: int = 0) -> None:
+    """Check that columns hold numbers or labels, and can take the known values of rows with gaps.
+
+    Gaps are sampled given these, and no density is given an impossible value. ``first`` is the
+    number of the first row in messages.
+    """
+    gaps = with_gaps(table)
+    for column, values in zip(density.columns, table):
+        if column.kind != "category":
+            missing = is_missing(values)
+            numbers = as_numbers(column.name, np.where(missing, 0, values), first)
+            check_can_be_given(column, np.where(gaps & ~missing, numbers, np.nan), first)

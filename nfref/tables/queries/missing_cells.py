@@ -13,7 +13,7 @@ from nfref.runtime import blas
 from nfref.runtime.annotations import Any, Array, Generator, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
-from nfref.tables.queries.given_values import row_given
+from nfref.tables.queries.given_values import check_known_cells, row_given
 from nfref.tables.queries.marginals import Noise
 from nfref.tables.schema.columns import is_missing, with_gaps
 
@@ -151,6 +151,11 @@ def impute(
     Returns
     -------
     list of (N,) arrays
+
+    Raises
+    ------
+    ColumnError
+        If a column cannot take a known value of a row with gaps.
     """
     return imputations(density, table, rng, 1, sampler)[0]
 
@@ -166,6 +171,7 @@ def imputations(
 
     The other parameters are those of :func:`impute`.
     """
+    check_known_cells(density, table)
     missing = [is_missing(values) for values in table]
     places = np.flatnonzero(np.any(missing, axis=0))
     if not len(places):

@@ -12,10 +12,10 @@ import numpy as np
 from nfref.runtime.annotations import Array, Callable, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.conditional_sampler import ConditionalSampler, patterns_of, shares_of
-from nfref.tables.queries.given_values import check_known
+from nfref.tables.queries.given_values import check_known, check_known_cells
 from nfref.tables.queries.marginals import Noise
 from nfref.tables.queries.missing_cells import DRAWS, log_marginal
-from nfref.tables.schema.columns import Continuous
+from nfref.tables.schema.columns import Continuous, missing_cells_of
 
 NUMBERS = 512  # most numbers of a count that are tried
 REACH = 10  # their range, in scales of the Student t of a count
@@ -83,6 +83,7 @@ def _answers(density, table, name, draws, least=1.0):
         raise ValueError(f"column: expected a column of numbers, got the category {name!r}")
     table = list(table)
     table[place] = np.full(len(table[0]), np.nan)
+    check_known_cells(density, table)
     sampler = ConditionalSampler(density)
     cells = sampler.encode(table)
     continuous = isinstance(column, Continuous)
@@ -225,8 +226,10 @@ def label_probabilities(density: TableDensity, table: Sequence[Array], name: str
         In the order of the column's labels; rows sum to one.
     """
     place, sampler, found = _place_of(density, name), ConditionalSampler(density), []
+    table = list(table)
+    table[place] = missing_cells_of(density.columns[place], len(table[place]))
+    check_known_cells(density, table)
     for label in density.columns[place].labels:
-        table = list(table)
         table[place] = np.full(len(table[place]), label, object)
         found.append(log_marginal(density, table, sampler=sampler).log_prob)
     return shares_of(np.stack(found, axis=1))
@@ -240,16 +243,17 @@ def distribution(density: TableDensity, table: Sequence[Array], name: str, draws
 
     Parameters
     ----------
-    As for :func:`predictions`; no value of the column may be missing.
+    As for :func:`predictions`; the result is NaN where a value of the column is missing.
     """
     column, answers = _answers(density, table, name, draws)
     place = _place_of(density, name)
     own = np.asarray(table[place], np.float64)
+    missing = np.isnan(own)
     if isinstance(column, Continuous) and not column.atoms:
+        if column.period is None:  # values beyond the support count as its ends
+            own = np.clip(own, np.nextafter(column.low, np.inf), np.nextafter(column.high, -np.inf))
         own = column.encode(column.spread(own, np.random.default_rng(0).random(len(own))))[0]
-    elif not isinstance(column, Continuous):
-        own = column.encode(own)
     found = np.empty(len(own))
     for one in answers:
         found[one.places] = one.below(own[one.places])
-    return found
+    return np.where(missing, np.nan, found)

@@ -96,6 +96,8 @@ def _are_names(cells, below, quoted):
     filled = [cell for cell in cells if cell.strip()]
     numbers = [cell for cell in filled if is_number(cell)]
     words = [cell for cell in filled if not is_number(cell)]
+    if not filled:
+        return False, False
     if not numbers:
         return True, not all(map(is_unmistakable, words))
     if not words:

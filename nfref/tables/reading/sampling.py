@@ -145,10 +145,11 @@ def sample(
     start: Any = None
     known: dict = {}
     kinds: dict = {}
+    refused: dict = {}
     for path in [os.fspath(path) for path in every]:
         first = 0
         for table in batches(path, header, texts, may_be_empty=may_be_empty, keep=keep):
-            start = start or table
+            start, refused = start or table, {**table.refused, **refused}
             table = _like(start, path, table, known, kinds)
             here = _whole(path, table)
             low = np.fmin.reduce(table.values, axis=0)
@@ -163,7 +164,7 @@ def sample(
     places, values = reservoir.rows()
     labels = {name: list(texts) for name, texts in known.items()}
     names = tuple(name for name, every in zip(start.columns, whole) if every)
-    table = replace(start, values=values, labels=labels, whole=names)
+    table = replace(start, values=values, labels=labels, whole=names, refused=refused)
     return Sample(table, places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
 
 

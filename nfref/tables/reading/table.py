@@ -24,15 +24,11 @@ class TableError(ValueError):
         The name of the column that it is about; empty if it is about none.
     not_numbers : bool
         True if the column holds anything but numbers.
-    spoilt : bool
-        True if these are numbers in a form that is not read, such as 1,234.
     """
 
-    def __init__(
-        self, message: str, column: str = "", not_numbers: bool = False, spoilt: bool = False
-    ) -> None:
-        super().__init__(message, column, not_numbers, spoilt)
-        self.column, self.not_numbers, self.spoilt = column, not_numbers, spoilt
+    def __init__(self, message: str, column: str = "", not_numbers: bool = False) -> None:
+        super().__init__(message, column, not_numbers)
+        self.column, self.not_numbers = column, not_numbers
 
     def __str__(self):
         return self.args[0]
@@ -59,8 +55,9 @@ class Table:
     padded : tuple of str
         Columns of a text file whose first rows have zeros in front, as codes have: 00501.
     refused : dict
-        Columns that are read as text, but whose first rows begin like numbers, such as dates and
-        12%: name -> (place of a bad cell, what is wrong with it, whether it is a spoilt number).
+        Columns that hold neither numbers nor labels, such as dates and 12%: name -> (place of the
+        first bad cell, what is wrong with it, whether it is a spoilt number). Found only if
+        ``...`` asks for labels; bad cells count as empty.
     """
 
     values: np.ndarray
@@ -216,6 +213,13 @@ def match_columns(
     -------
     (N, D) array
     """
+    return table.values[:, matched_places(name, table, columns, named, whose)]
+
+
+def matched_places(
+    name: str, table: Table, columns: Sequence[str], named: bool = True, whose: str = "the model's"
+) -> list[int]:
+    """Return the place in a table of each of a model's columns; see :func:`match_columns`."""
     by_name = table.named and named
     given, expected = set(table.columns), set(columns)
     missing = [column for column in columns if column not in given]
@@ -227,9 +231,9 @@ def match_columns(
             f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
         )
     if not by_name:
-        return table.values
+        return [*range(len(columns))]
     place = {column: k for k, column in enumerate(table.columns)}
-    return table.values[:, [place[column] for column in columns]]
+    return [place[column] for column in columns]
 
 
 def _difference(missing, extra, by_name):

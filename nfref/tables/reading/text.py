@@ -86,6 +86,8 @@ def _tables(path, file, header, texts, may_be_empty, keep):
     columns = numbered_columns(len(opening[skipped][1]) if skipped < len(opening) else 0)
     if cells is not None:
         columns = named_columns(path, cells)
+        for line, row in opening[skipped : skipped + 1]:
+            _check_length(path, row, columns, 0, line, f"; {remark}")
     named = cells is not None
     if not named and delimiter == ",":
         remark = "; ".join(filter(None, [remark, _about_commas([row for _, row in opening])]))
@@ -96,25 +98,21 @@ def _tables(path, file, header, texts, may_be_empty, keep):
         texts = texts(columns, named)
     opening = list(itertools.islice(rows, HEAD))
     rows = itertools.chain(opening, rows)
-    refused: dict[str, tuple[str, str, bool]] = {}
+    refused: dict[str, tuple[str, str, bool]] | None = None
     if ... in texts:
+        refused = {}
         whole_rows = [row for _, row in opening if len(row) == len(columns)]
         cells_of = {name: [row[k] for row in whole_rows] for k, name in enumerate(columns)}
-        text = [name for name in columns if name in texts or _look_like_text(cells_of[name])]
-        filled = [(line, list(map(_or_nan, cells))) for line, cells in opening]
-        for name, cell, where in _bad_cells(filled, columns, commas):
-            if name not in text and name not in refused:
-                refused[name] = (where, *_complaint(cell, commas))
-        texts = [*text, *refused]
+        texts = [name for name in columns if name in texts or _look_like_text(cells_of[name])]
     padded = tuple(name for k, name in enumerate(columns) if _are_padded(opening, k))
     labels: dict[str, list[str]] = {name: [] for name in columns if name in texts}
     if labels:
         rows = _coded(rows, columns, labels)
     remark = remark and f"{path}: {remark}"
-    for values in _numbers(path, rows, columns, may_be_empty, commas):
+    for values in _numbers(path, rows, columns, may_be_empty, commas, refused):
         whole = (name for name, here in zip(columns, are_whole(values)) if here)
         names = tuple(name for name in whole if name not in labels)
-        yield Table(values, columns, named, remark, doubtful, labels, names, padded, refused)
+        yield Table(values, columns, named, remark, doubtful, labels, names, padded, refused or {})
 
 
 def _about_commas(rows):
@@ -179,12 +177,11 @@ def _are_padded(rows, k):
     )
 
 
-def _check_length(path, cells, columns, k, line):
+def _check_length(path, cells, columns, k, line, remark=""):
     if len(cells) != len(columns):
         expected = f"{len(columns)} {plural('column', len(columns))}"
-        raise TableError(
-            f"{path}: row {k + 1} ({_lines(line, cells)}): expected {expected}, got {len(cells)}"
-        )
+        where = f"row {k + 1} ({_lines(line, cells)})"
+        raise TableError(f"{path}: {where}: expected {expected}, got {len(cells)}{remark}")
 
 
 def _lines(line, cells):
@@ -297,10 +294,11 @@ def _delimiter(head, spaces=False):
     return max(counts, key=lambda delimiter: (counts[delimiter][:1], delimiter == ","))
 
 
-def _numbers(path, rows, columns, may_be_empty, commas):
+def _numbers(path, rows, columns, may_be_empty, commas, refused):
     """Yield the rows as (M, D) arrays, converted block by block.
 
-    With ``commas`` numbers have a decimal comma, and a point in one is an error.
+    With ``commas`` numbers have a decimal comma, and a point in one is an error. The first bad cell
+    of each column goes into ``refused``, and all of them count as empty; without it one raises.
     """
     size = max(1, BLOCK_CELLS // max(1, len(columns)))
     first = 0
@@ -317,10 +315,16 @@ def _numbers(path, rows, columns, may_be_empty, commas):
             cells = itertools.chain.from_iterable(rows_of_cells)
             flat = np.fromiter(map(float, cells), np.float64, len(block) * len(columns))
         except ValueError:
-            column, cell, where = next(_bad_cells(block, columns, commas, first))
-            what, spoilt = _complaint(cell, commas)
-            words = f"{path}: {where}, column {column!r}: {what}"
-            raise TableError(words, column, bool(cell.strip()), spoilt) from None
+            flat = np.full((len(block), len(columns)), np.nan)
+            for place, cell, where in _cells(block, first):
+                column = columns[place[1]]
+                if _is_readable(cell, commas):
+                    flat[place] = float(_with_points([cell])[0] if commas else cell)
+                elif refused is None:
+                    words = f"{path}: {where}, column {column!r}: {_complaint(cell, commas)[0]}"
+                    raise TableError(words, column, bool(cell.strip())) from None
+                elif column not in refused:
+                    refused[column] = (where, *_complaint(cell, commas))
         first += len(block)
         del block, texts, rows_of_cells, cells  # text takes much memory, and the next block as much
         yield flat.reshape(-1, len(columns))
@@ -341,12 +345,12 @@ def _is_readable(cell, commas):
     return is_number(cell) and not (commas and "." in cell)
 
 
-def _bad_cells(rows, columns, commas, first=0):
-    """Yield (column, cell, where) of each cell that is not a number, after ``first`` other rows."""
-    for k, (line, cells) in enumerate(rows, first + 1):
-        for column, cell in zip(columns, cells):
-            if not _is_readable(cell, commas):
-                yield column, cell, f"row {k} ({_lines(line, cells)})"
+def _cells(rows, first):
+    """Yield (place, cell, where) of each cell, after ``first`` other rows."""
+    for k, (line, cells) in enumerate(rows):
+        where = f"row {first + k + 1} ({_lines(line, cells)})"
+        for column, cell in enumerate(cells):
+            yield (k, column), cell, where
 
 
 def _complaint(cell, commas):

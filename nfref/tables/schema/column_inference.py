@@ -7,6 +7,7 @@ from nfref.runtime.checks import shortened
 from nfref.tables.schema.columns import (
     DISCRETE,
     EXACT,
+    LARGEST_WHOLE,
     TAIL,
     Category,
     ColumnError,
@@ -274,7 +275,7 @@ def rounding_of(name: str, values: Array) -> str:
     """
     numbers = values.astype(np.float64)
     largest = np.max(np.abs(numbers), initial=0.0)
-    if not EXACT <= largest < np.inf:
+    if not EXACT <= largest < LARGEST_WHOLE:  # beyond, floats are written like whole numbers
         return ""
     step = np.spacing(largest)
     if step > COARSEST * np.ptp(numbers):

@@ -423,7 +423,7 @@ def test_flows_train_on_rows_with_gaps():
     "given, message",
     [
         ({"x9": 1.0}, "given: expected columns among 'x1', 'x2', 'x3'; got 'x9'"),
-        ({"x2": -1.0}, "given\\['x2'\\]: expected a value strictly between 0 and inf, got -1"),
+        ({"x2": -1.0}, "given\\['x2'\\]: expected values strictly between 0 and inf, got -1"),
         ({"x1": np.nan}, "given\\['x1'\\]: expected a finite number, got nan"),
         ({"x1": "far"}, "given\\['x1'\\]: expected a finite number, got 'far'"),
     ],
@@ -442,7 +442,7 @@ def test_labels_and_counts_that_cannot_be(mixed):
     ):
         model.sample(2, given={"town": "Oslo"})
     with pytest.raises(
-        ValueError, match="^given\\['count'\\]: expected a whole number of at least 0, got 1.5$"
+        ValueError, match="^given\\['count'\\]: expected whole numbers of at least 0, got 1.5$"
     ):
         model.sample(2, given={"count": 1.5})
     with pytest.raises(ValueError, match="^column: expected a column of numbers, got the category"):
@@ -481,7 +481,7 @@ def test_the_command_draws_rows_given_columns(mixed, tmp_path, monkeypatch, caps
         (["town=Oslo"], "--given['town']: expected one of the categories"),
         (["speed=1"], "--given: expected columns among"),
         (["x=fast"], "--given['x']: expected a finite number, got 'fast'"),
-        (["count=-1"], "--given['count']: expected a whole number of at least 0, got -1"),
+        (["count=-1"], "--given['count']: expected whole numbers of at least 0, got -1"),
         (["x"], "--given: expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got 'x'"),
         (["x=1", "x=2"], "--given: expected each column once, got 'x' twice"),
     ],

@@ -232,7 +232,9 @@ def test_samples_follow_what_is_given(flowing, simple):
     assert set(drawn.group) == {"b"} and set(drawn.x) == {1.0}
     assert drawn.y.mean() == pytest.approx(np.sin(2) + 1, abs=0.12)
     rows = bent(50)
+    rows.index = rows.index[::-1] + 7
     imputed = simple.impute(rows.assign(y=np.nan, label=None), random_state=0)
+    assert list(imputed.index) == list(rows.index)
     for name in ("x", "group", "count"):
         assert list(imputed[name]) == list(rows[name])
     assert imputed.y.notna().all() and set(imputed.label) <= {"up", "down"}
@@ -296,9 +298,17 @@ def test_files_hold_what_is_given(given, tmp_path):
     np.testing.assert_array_equal(again.score_samples(rows), model.score_samples(rows))
 
 
+def test_any_number_has_a_place_in_the_distribution(simple):
+    """Also a count of 1.5, and one below zero; not a missing one."""
+    rows = bent(1)
+    at = [simple.distribution(rows.assign(count=k), "count")[0] for k in (-1, 1, 1.5, 2, np.nan)]
+    assert at[0] == 0 and at[1] == at[2] < at[3] <= 1 and np.isnan(at[4])
+
+
 def test_what_is_given_has_to_be_there_and_fit(simple):
     rows = bent(20)
     fit = nfref.FlowDensity("gaussian", given=["x", "z"]).fit
+    impossible = "column 'count': expected whole numbers .*, for the others are given it; got 0.5"
     for call, message in (
         (lambda: fit(rows), "given: expected columns among 'y', 'x', .*; got 'z'"),
         (
@@ -321,6 +331,11 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
             "column: expected one that is not given, got 'group'",
         ),
         (lambda: simple.predict_proba(rows, "group"), "column: expected one that is not"),
+        (lambda: simple.impute(rows.assign(y=np.nan, count=0.5)), impossible),
+        (lambda: simple.predict(rows.assign(count=0.5), "y"), impossible),
+        (lambda: simple.predict_proba(rows.assign(count=0.5), "label"), impossible),
+        (lambda: simple.distribution(rows.assign(count=0.5), "y"), impossible),
+        (lambda: simple.impute(rows.assign(y="high")), "column 'y': expected numbers, got 'high'"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

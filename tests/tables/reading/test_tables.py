@@ -107,6 +107,7 @@ def test_a_first_line_that_may_be_names_is_asked_about(tmp_path, content, column
 @pytest.mark.parametrize("first", ["1.5,tall", "1.5,NA", "7,?", "7,8_5", "7,1.2.3", "1.5,"])
 def test_a_bad_cell_in_the_first_row_is_no_header(tmp_path, first):
     refused(written(tmp_path, "t.csv", f"{first}\n1,2\n"), r"row 1 \(line 1\), column 'x2'")
+    refused(written(tmp_path, "t.csv", ",\n1,2\n"), r"row 1 \(line 1\), column 'x1'")
 
 
 @pytest.mark.parametrize(

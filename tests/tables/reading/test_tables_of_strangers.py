@@ -152,9 +152,39 @@ def test_one_message_names_all_columns_that_are_refused(folder, capsys):
     assert run(capsys, "fit", "t.csv", "--members", 0, *left_out)[0] == 0
     labels = ("--without", "share,id,land,remark", "--column", "when=category")
     assert run(capsys, "fit", "t.csv", "--members", 0, *labels)[0] == 0
-    for name, got in (("sex", "'"), ("when", "'2024-01-01'")):
+    for name, words in (
+        ("sex", "column 'sex': expected numbers, got '"),
+        ("when", "row 1 (line 2), column 'when': expected a number, got '2024-01-01' (write"),
+    ):
         errors = fails(capsys, "fit", "t.csv", "--members", 0, "--weights", name)
-        assert f"--weights: t.csv: column '{name}': expected numbers, got {got}" in errors
+        assert f"--weights: t.csv: {words}" in errors
+
+
+def test_one_message_names_bad_cells_wherever_they_are(folder, capsys):
+    """Below the first 200 rows, beyond a sample of the rows, and in the second of two files."""
+    cells = np.random.default_rng(0).standard_normal((600, 4)).astype(str).astype(object)
+    pd.DataFrame(cells, columns=[*"abcd"]).to_csv("0.csv", index=False)
+    cells[300, 1], cells[400, 2], cells[500, 3] = "n/k", "2024-01-02", "1,234"
+    pd.DataFrame(cells, columns=[*"abcd"]).to_csv("t.csv", index=False)
+    for arguments in (("t.csv",), ("t.csv", "--rows", 100), ("*.csv",)):
+        errors = fails(capsys, "fit", *arguments, "--members", 0)
+        assert "t.csv: expected columns that can be fitted, got 3 that cannot (--with" in errors
+        for words in (
+            "row 301 (line 302), column 'b': expected a number, got 'n/k'",
+            "row 401 (line 402), column 'c': expected a number, got '2024-01-02' (write dates",
+            "row 501 (line 502), column 'd': expected a number, got '1,234' (thousands",
+        ):
+            assert words in errors
+    assert "row 501" in fails(capsys, "fit", "t.csv", "--weights", "d", "--without", "b,c")
+    assert run(capsys, "fit", "t.csv", "--members", 0, "--without", "b,c,d")[0] == 0
+
+
+def test_a_line_above_the_names_is_named(folder, capsys):
+    (folder / "t.csv").write_text("My table\na,b\n1,2\n3,4\n")
+    assert fails(capsys, "fit", "t.csv") == (
+        "nfref: error: t.csv: row 1 (line 2): expected 1 column, got 2; line 1 is taken as names: "
+        "'My table'\n"
+    )
 
 
 def test_columns_that_are_left_out_have_to_be_there(folder, capsys):
