@@ -105,7 +105,10 @@ def test_pictures_need_no_backend(folder, tmp_path, backend):
         ("NFREF_VECTOR_BYTES", "8", "NFREF_VECTOR_BYTES: expected one of 16, 32, 64; got '8'"),
     ],
 )
-def test_a_variable_that_a_library_cannot_read_is_one_line(tmp_path, name, value, message):
+def test_a_variable_that_a_library_cannot_read_is_one_line(
+    tmp_path, monkeypatch, name, value, message
+):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     done = nfref_command("datasets", cwd=tmp_path, environment={name: value})
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"nfref: error: {message}") and done.stderr.count("\n") == 1
