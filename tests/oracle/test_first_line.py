@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_flow
-from tests.oracle import but, but_of_flows
+from tests.oracle import but, but_of_flows, further_cases, power
 from tests.oracle.mutants.wrappers import right
 
 
@@ -360,3 +360,17 @@ def test_errors_of_log_det_alone_are_not_those_of_an_iteration():
     report = check_flow(forward, inverse, dim=3, rng=rng(), skip=skip)
     assert report.failures and "iteration" not in report.summary, report.summary
     assert "forward has log_det" in report.summary
+
+
+@pytest.mark.parametrize("dim", [2, 32])
+def test_mass_that_a_rough_integral_misses_is_no_fault_of_log_prob(dim):
+    """A narrow piece that is drawn too often, and a normal density drawn too wide."""
+    skip = but("sample_follows", "normalised")
+    if dim == 2:
+        narrow = further_cases.WRONG["narrow piece drawn too often"]
+        report = further_cases.judge(narrow, 0, skip=skip)
+    else:
+        pair = power.SAMPLERS["variance 10 % too large"](dim)
+        report = check_density(*pair, dim=dim, rng=rng(), skip=skip)
+    assert report.lead.name == "sample_follows"
+    assert "so log_prob is wrong" not in report.summary, report.summary
