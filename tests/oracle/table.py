@@ -78,7 +78,7 @@ LEADS = (
     ),
     (r"gradient|cut off from", r"gradient|context_gradient|finite"),
     (
-        r"sample|drawn|draws|base |one column|two columns|a column (drawn|moved)|weights"
+        r"sample|drawn|draws|base |one column|two columns|a column (drawn|moved)|weights|piece"
         r"|each second|rvs|rounded to 1|earlier epoch"
         r"|clipped at|variance|tempered: scale|cut at|modes|another row's|codes are",
         r"sample_\w+|normalised|categories|weights|units",

@@ -395,6 +395,7 @@ BAD = {
     "raises": (lambda z: 1 // 0, "answers_forward", "ZeroDivisionError"),
     "leaves": (leave, "answers_forward", "SystemExit"),
     "none": (lambda z: None, "answers_forward", "returned None"),
+    "a dict": (lambda z: {"values": z}, "answers_forward", "returned a dict, expected (values, "),
     "three things": (lambda z: (z, z, z), "answers_forward", "returned a tuple of 3"),
     "text": (lambda z: "x", "answers_forward", "expected an array"),
     "narrow": (lambda z: (z[:, :1], z[:, 0]), "answers_forward", "of shape (24, 1)"),

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_flow
-from tests.oracle import but, but_of_flows
+from tests.oracle import but, but_of_flows, further_cases, power
 from tests.oracle.mutants.wrappers import right
 
 
@@ -329,3 +329,48 @@ def test_a_batch_of_no_rows_does_not_hide_a_wrong_integral():
     report = check_density(log_prob, normals, dim=2, rng=rng())
     assert {row.name for row in report.failures} >= {"empty_batch", "normalised"}
     assert report.lead.name != "empty_batch", report.summary
+
+
+def test_a_sampler_that_refuses_n_of_zero_is_told_how_to_skip_that():
+    def draw(g, n):
+        if not n:
+            raise ValueError("n: expected at least 1, got 0")
+        return normals(g, n)
+
+    skip = but("sample_empty")
+    report = check_density(lambda x: stats.norm.logpdf(x).sum(1), draw, dim=2, rng=rng(), skip=skip)
+    assert "if it is intended, pass --skip sample_empty (skip=)" in report.summary
+
+
+def test_a_density_that_raises_beyond_bounds_is_asked_for_them():
+    def log_prob(x):
+        if np.any(np.abs(x) > 50):
+            raise ValueError("expected rows within the support")
+        return stats.norm.logpdf(x).sum(1)
+
+    report = check_density(log_prob, normals, dim=2, rng=rng(), stop_early=True)
+    assert "answers_far: if its rows have bounds, name them (domain=, codomain=): log_prob " in (
+        report.summary
+    )
+
+
+def test_errors_of_log_det_alone_are_not_those_of_an_iteration():
+    forward, inverse = with_log_det(lambda logs, rows: logs + 5e-4 * np.sin(3 * rows[:, 0]))
+    skip = but_of_flows("round_trip_z", "round_trip_x")
+    report = check_flow(forward, inverse, dim=3, rng=rng(), skip=skip)
+    assert report.failures and "iteration" not in report.summary, report.summary
+    assert "forward has log_det" in report.summary
+
+
+@pytest.mark.parametrize("dim", [2, 32])
+def test_mass_that_a_rough_integral_misses_is_no_fault_of_log_prob(dim):
+    """A narrow piece that is drawn too often, and a normal density drawn too wide."""
+    skip = but("sample_follows", "normalised")
+    if dim == 2:
+        narrow = further_cases.WRONG["narrow piece drawn too often"]
+        report = further_cases.judge(narrow, 0, skip=skip)
+    else:
+        pair = power.SAMPLERS["variance 10 % too large"](dim)
+        report = check_density(*pair, dim=dim, rng=rng(), skip=skip)
+    assert report.lead.name == "sample_follows"
+    assert "so log_prob is wrong" not in report.summary, report.summary

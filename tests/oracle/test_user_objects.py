@@ -145,6 +145,28 @@ def test_a_module_of_torch_without_an_inverse():
 
 
 @pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")  # torch deprecates torch.jit.script
+def test_a_scripted_module_of_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log_scale = torch.nn.Parameter(torch.tensor([0.3, -0.4]))
+
+        def forward(self, z):
+            return z * self.log_scale.exp(), self.log_scale.sum().expand(z.shape[0])
+
+        @torch.jit.export
+        def inverse(self, x):
+            return x / self.log_scale.exp(), -self.log_scale.sum().expand(x.shape[0])
+
+    report = check_flow(**adapters.of(torch.jit.script(Scaled()), rng=rng), dim=2, rng=rng)
+    assert report.ok, report
+
+
+@pytest.mark.peers
 def test_functions_of_jax_are_compiled():
     pytest.importorskip("jax")
     rng = np.random.default_rng(0)

@@ -102,7 +102,9 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
 
     thing = _copied(thing)
     if isinstance(thing, torch.nn.Module):
-        thing = thing.train(train).to(torch_dtype(dtype)).requires_grad_(False)
+        thing = thing.train(train).to(torch_dtype(dtype))
+        for parameter in thing.parameters():  # scripted modules have no requires_grad_
+            parameter.detach_()
     libraries = ("torch", "pyro", "zuko", "nflows", "normflows", "FrEIA")
     cast_attributes(thing, partial(_cast, dtype=torch_dtype(dtype)), libraries, set())
     return thing

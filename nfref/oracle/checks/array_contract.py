@@ -1,10 +1,8 @@
 """Properties of a flow as a function of arrays: shapes, dtypes, its results and its arguments."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import CallFailed, columns
+from nfref.oracle.instruments.guarded_calls import CallFailed, columns, refused
 from nfref.oracle.instruments.measurement import Measurement
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import Row, failed, held, not_applicable, passed, show
@@ -120,9 +118,7 @@ def empty_batch(name: str, measured: Measurement, dim: int) -> Row:
     try:
         answer = subject.raw(rows, np.zeros(0, dtype=int))
     except CallFailed as error:
-        hint = f"{error}; it refuses a batch of no rows, which is a limit and no wrong answer: "
-        hint += f"if it is intended, pass --skip {name} (skip=)"
-        return replace(failed(name, "no answer", str(error)), hint=hint)
+        return refused(name, "no answer", error, "a batch of no rows")
     _, log_det = subject.read(answer, rows)
     expected = "(0, D)" if log_det is None else "(0, D) and (0,)"
     return passed(name, f"shapes {expected}")

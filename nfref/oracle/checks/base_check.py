@@ -1,5 +1,6 @@
 """Parts that the checks of flows and of densities share."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -130,7 +131,7 @@ class Check:
         except Inapplicable as error:
             return not_applicable(name, str(error))
 
-    def answered(self, subject: Subject, probes: Probes, end: str) -> Any:
+    def answered(self, subject: Subject, probes: Probes, end: str, domain: Domain) -> Any:
         """Yield rows on the answers in the bulk and far out; return the probes with an answer."""
         middle = probes.only(probes.bulk)
         self.stopwatch.restart()
@@ -149,7 +150,10 @@ class Check:
         try:
             subject(probes.rows, probes.context_row)
         except NO_ANSWER as error:
-            yield no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
+            row = no_answer(f"answers_far{end}", "no answer in the tails or at the edges", error)
+            # A distribution of torch raises outside of its support, which it may not name.
+            hint = f"if its rows have bounds, name them (domain=, codomain=): {error}"
+            yield replace(row, hint=hint) if row.failed and domain.is_everything else row
             return middle
         farthest = np.max(np.abs(probes.rows))
         yield passed(f"answers_far{end}", f"{len(probes)} rows, out to {farthest:.3g}")

@@ -104,7 +104,7 @@ class _Check(Check):
         if self.sampler is not None:
             samples = yield from self.sampler.rows(self.rng)
         subject = self.subject
-        probes = yield from self.answered(subject, self.probes(samples), "")
+        probes = yield from self.answered(subject, self.probes(samples), "", self.domain)
         if probes is None:
             return
         self.stopwatch.restart()

@@ -183,7 +183,7 @@ class _Check(Check):
         subject = subjects[name]
         there, back = self.domains if name == "forward" else self.domains[::-1]
         probes = make_probes(self.rng, there, self.dim, self.dtype, self.contexts)
-        probes = yield from self.answered(subject, probes, f"_{name}")
+        probes = yield from self.answered(subject, probes, f"_{name}", there)
         if probes is None:
             return
         middle = probes.only(probes.bulk)

@@ -207,9 +207,10 @@ def _roughly(whole):
         if not (np.isfinite(total) and total > 0):
             return np.nan
         rows = y[whole.rng.choice(len(y), len(y) // 2, p=weight / total)]
-    if total**2 / np.sum(weight**2) < FEWEST:
-        return np.nan
-    return np.log(total / len(y))
+    few = total**2 / np.sum(weight**2) < FEWEST
+    # A narrow piece that samples found and the proposal lost would be missing from the integral.
+    lost = np.mean(_weights(whole, proposal, whole.pilot) > FORWARD * total / len(y)) > MISSED
+    return np.nan if few or lost else np.log(total / len(y))
 
 
 def _weights(whole, proposal, rows):

@@ -109,15 +109,18 @@ def _back(name, measured, other, start, y, log_det, context_row):
         where = f"at {show(start[p])} {subject.name} has log_det {log_det[p]:.9g}, "
         where += f"{other.name} at its image {log_det_back[p]:.9g}"
     row = failed(name, why, where, float(error[p, column]), float(tolerance[k, column]))
-    return _or_iterative(row, measured.accuracy)
+    return _or_iterative(row, measured.accuracy, np.max(excess[:, : len(typical)]) > 1)
 
 
-def _or_iterative(row, accuracy):
-    """Return a failed row; if it failed by little, inconclusive (``accuracy``) or with a hint."""
+def _or_iterative(row, accuracy, in_values):
+    """Return a failed row; if it failed by little, inconclusive (``accuracy``) or with a hint.
+
+    An iteration leaves its errors ``in_values``, not in log_det alone.
+    """
     if row.error < AMPLIFIED * accuracy:
         why = f"at accuracy {accuracy:.0e}: {row.why}"
         return inconclusive(row.name, why, row.where, row.error, row.tolerance)
-    if 1e-13 < row.error < ITERATED:
+    if in_values and 1e-13 < row.error < ITERATED:
         hint = f"errors near {row.error:.0e}, as from an inverse found by iteration: "
         return replace(row, hint=f"{hint}if it is intended, pass accuracy={10 * row.error:.0e}")
     return row

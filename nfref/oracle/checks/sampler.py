@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer, no_answer
+from nfref.oracle.instruments.guarded_calls import NO_ANSWER, CallFailed, Timer, no_answer, refused
 from nfref.oracle.instruments.importance import SIGMAS
 from nfref.oracle.instruments.probes import Box
 from nfref.oracle.report import PASS, Row, failed, held, passed, show
@@ -145,7 +145,7 @@ class Sampler:
         try:
             self.draw(np.random.default_rng(0), 0)
         except NO_ANSWER as error:
-            return no_answer("sample_empty", "n = 0 should give no samples", error)
+            return refused("sample_empty", "n = 0 should give no samples", error, "n = 0")
         return passed("sample_empty", "n = 0 gives shape (0, D)")
 
     def generator(self, x: Array, seed: int) -> Iterator[Row]:

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 import warnings
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -59,6 +60,14 @@ def no_answer(name: str, why: str, error: Exception) -> Row:
     if isinstance(error, TimedOut):
         return inconclusive(name, "out of time", str(error))
     return failed(name, why, str(error))
+
+
+def refused(name: str, why: str, error: Exception, what: str) -> Row:
+    """Return the row of a property for which a call refused ``what``: a limit, no wrong answer."""
+    row = no_answer(name, why, error)
+    hint = f"{error}; it refuses {what}, which is a limit and no wrong answer: "
+    hint += f"if it is intended, pass --skip {name} (skip=)"
+    return replace(row, hint=hint) if row.failed and "raised " in str(error) else row
 
 
 class Timer:
@@ -330,9 +339,10 @@ class Subject:
 
     def split(self, answer: Any) -> Any:
         """Split an answer into (values, log_det)."""
-        if answer is None:
+        if answer is None or isinstance(answer, dict):
+            got = "None" if answer is None else "a dict"
             expected = "(values, log_det)" if self.dim else "log-densities"
-            raise CallFailed(f"{self.name} returned None, expected {expected}")
+            raise CallFailed(f"{self.name} returned {got}, expected {expected}")
         parts = answer if isinstance(answer, (tuple, list)) else (answer, None)
         if not self.has_log_det:
             return (parts[0] if self.dim else answer), None
