@@ -474,7 +474,7 @@ def test_signals_before_and_after_the_command_handles_them(folder, patch, name):
         capture_output=True,
         text=True,
         timeout=60,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
     )
     assert (done.returncode, done.stderr) == (130, "nfref: interrupted\n")
 

@@ -174,8 +174,8 @@ CLOSE, FAR = 0.1, 0.2  # nats from 0 at which a rough log-integral is about 0, a
 def which_is_wrong(name: str, whole: Whole, row: Row, mass: Row) -> Row:
     """Return a failed row with the hint whether the sampler or log_prob is wrong.
 
-    A log_prob that integrates to one is hardly wrong. Where ``mass`` is not known, a rough
-    integral is enough for a hint.
+    A log_prob that integrates to one is right, or the density of something else. Where ``mass`` is
+    not known, a rough integral is enough for a hint.
     """
     log_z = 0.0 if mass.verdict == PASS else np.nan
     if mass.verdict == INCONCLUSIVE:
@@ -192,7 +192,8 @@ def which_is_wrong(name: str, whole: Whole, row: Row, mass: Row) -> Row:
         )
         words += f"; log_prob {value}, so log_prob is wrong"
     elif abs(log_z) < CLOSE:
-        words += "; the integral of log_prob is 1, so the sampler is wrong"
+        words += "; the integral of log_prob is 1, so the sampler is wrong, or log_prob is that of "
+        words += "another density"
     return replace(row, hint=f"{words}: {row.where}")
 
 
