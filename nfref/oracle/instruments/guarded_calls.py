@@ -31,7 +31,11 @@ class CallFailed(Exception):
     """The callable gave no usable answer; the message says why."""
 
 
-class NotThere(CallFailed):
+class Raised(CallFailed):
+    """The callable raised an error."""
+
+
+class NotThere(Raised):
     """The callable does not exist: it raised NotImplementedError."""
 
 
@@ -65,9 +69,10 @@ def no_answer(name: str, why: str, error: Exception) -> Row:
 def refused(name: str, why: str, error: Exception, what: str) -> Row:
     """Return the row of a property for which a call refused ``what``: a limit, no wrong answer."""
     row = no_answer(name, why, error)
+    if not isinstance(error, Raised):
+        return row
     hint = f"{error}; it refuses {what}, which is a limit and no wrong answer: "
-    hint += f"if it is intended, pass --skip {name} (skip=)"
-    return replace(row, hint=hint) if row.failed and "raised " in str(error) else row
+    return replace(row, hint=f"{hint}if it is intended, pass --skip {name} (skip=)")
 
 
 class Timer:
@@ -162,11 +167,11 @@ class _Call(Call):
             return super()._answer()
 
     def result(self) -> Any:
-        """Return the value, or raise `CallFailed` if the call raised."""
+        """Return the value, or raise `Raised` if the call raised."""
         if self.error is None:
             return self.value
         text = (str(self.error).strip().splitlines() or [""])[0]
-        kind = NotThere if isinstance(self.error, NotImplementedError) else CallFailed
+        kind = NotThere if isinstance(self.error, NotImplementedError) else Raised
         raise kind(f"raised {type(self.error).__name__}: {text[:160]}") from self.error
 
 
