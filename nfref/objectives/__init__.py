@@ -8,6 +8,7 @@
 ``free_form``       likelihood without a determinant, for an encoder and a decoder of any form
 ``injective``       likelihood on a surface, and the distance to it
 ``mean_flow``       regression of the mean velocity, for maps in one step
+``objective``       what the classes have in common: a batch is checked before its loss
 ``path_penalties``  maximum likelihood with the penalties of RNODE
 ``rectified_flow``  flow matching on straight lines, repeated with the flow's own pairs
 ``potentials``      the unnormalised densities U1-U4

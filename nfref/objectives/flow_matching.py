@@ -18,7 +18,7 @@ from nfref.density import Density
 from nfref.flow import Flow
 from nfref.flows.continuous import CNF
 from nfref.flows.velocity_flow import VelocityFlow
-from nfref.objectives.divergences import Objective
+from nfref.objectives.objective import Objective
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator
 from nfref.runtime.autograd_internals import getval

@@ -34,7 +34,7 @@ from autograd import make_vjp
 from nfref.flow import context_for
 from nfref.flows.free_form import FreeFormFlow, linearised
 from nfref.flows.injective import InjectiveFlow
-from nfref.objectives.divergences import Objective
+from nfref.objectives.objective import Objective
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 from nfref.runtime.autograd_internals import getval

@@ -22,8 +22,8 @@ from autograd.differential_operators import make_jvp
 
 from nfref.flow import Flow
 from nfref.flows.continuous import CNF
-from nfref.objectives.divergences import Objective
 from nfref.objectives.flow_matching import noise_rows, pair_by_transport
+from nfref.objectives.objective import Objective
 from nfref.objectives.rectified_flow import straight_path
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable

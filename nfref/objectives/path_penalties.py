@@ -21,7 +21,7 @@ import autograd.numpy as np
 from nfref.continuous.dynamics import TRACES
 from nfref.flow import context_for
 from nfref.flows.continuous import CNF, NOISES
-from nfref.objectives.divergences import Objective
+from nfref.objectives.objective import Objective
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import check_count, one_of
 from nfref.runtime.params import at_path

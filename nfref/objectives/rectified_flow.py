@@ -17,8 +17,8 @@ import autograd.numpy as np
 
 from nfref.density import Density
 from nfref.flows.continuous import CNF
-from nfref.objectives.divergences import Objective
 from nfref.objectives.flow_matching import end_of_cnf, noise_rows
+from nfref.objectives.objective import Objective
 from nfref.runtime.annotations import Any, Array, Generator
 from nfref.runtime.checks import as_array, check_count, check_rng
 
