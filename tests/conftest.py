@@ -48,6 +48,15 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def torch_seed(request):
+    """Seed torch for tests with other libraries: they start alike alone and in the suite."""
+    if request.node.get_closest_marker("peers") and find_spec("torch"):
+        import torch
+
+        torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=NO_NUMBA)
 def skip_twins(monkeypatch):
     """Skip a test that asks for twins if Numba is not installed."""
