@@ -85,9 +85,9 @@ class FlowQueue:
         """The trainings that have ended, kind after kind."""
         return [done for one in self.trained for done in one.done]
 
-    def new(self, kind: FlowKind) -> FlowFolds:
-        """Return the FlowFolds of a kind that is trained next."""
-        name, number = kind.name, len(self.trained) + 1
+    def new(self, kind: FlowKind, ahead: int = 0) -> FlowFolds:
+        """Return the FlowFolds of a kind that is trained next, or after as many as ``ahead``."""
+        name, number = kind.name, len(self.trained) + 1 + ahead
         if (number, name) not in self.made:
             while len(self.seeds) < number:
                 self.seeds.append(self.seed.spawn(len(self.folds)))

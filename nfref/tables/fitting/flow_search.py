@@ -17,10 +17,12 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.runtime.annotations import Array, Generator, Iterator
+from nfref.runtime.backends import threads
 from nfref.runtime.interrupts import insisted, interruptible
 from nfref.tables.densities.pool import Pool
 from nfref.tables.fitting.candidates import Candidate, pool_mean, simple_candidates, weigh
 from nfref.tables.fitting.first_flow import FLOW_ROWS, compile_ahead
+from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.flow_queue import FlowQueue
 from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import Plan
@@ -153,16 +155,20 @@ class _FlowSearch:
         most = CHEAP_PART * max(sizes.values(), default=0)
         return sorted(kinds, key=lambda kind: sizes[kind.name] > most)
 
-    def _next_kind(self, gains):
-        """Return the kind to train next; None if no other pays or time is out."""
+    def _next_kind(self, gains, before=()):
+        """Return the kind to train next; None if no other pays or time is out.
+
+        ``before`` are kinds that come before it and have not begun.
+        """
         plan, first, trained = self.plan, self.kinds, self.queue.trained
-        count = len(trained)
+        kinds = [*(one.kind for one in trained), *before]
+        count = len(kinds)
         if not first or count >= plan.most_kinds(len(self.folds)):
             return None
         for kind in first:
             if kind.name in self.queue.known_kinds[count : count + 1]:
                 return kind
-        left = [kind for kind in first if kind not in [one.kind for one in trained]]
+        left = [kind for kind in first if kind not in kinds]
         if left:
             kind = next(filter(self._in_time, left), left[0])
         else:
@@ -229,13 +235,17 @@ class _FlowSearch:
         """Return the trainings that probably follow that of fold k, the likeliest first.
 
         They are a guess: its kind may still be dropped, and its gain decides which kind is next.
+        As they take only idle threads, the guess is that more kinds pay.
         """
-        queue = self.queue
+        queue, kinds = self.queue, list[FlowKind]()
         if self.plan.jobs > 1 or not queue.start(trained.kind).by_kernels:
             return []
-        keys, kind = queue.keys(trained, k + 1), self._next_kind([*self.gains, 0.0])
-        if kind and self._in_time(kind) and queue.start(kind).by_kernels:
-            keys += queue.keys(queue.new(kind))
+        keys, gains = queue.keys(trained, k + 1), [*self.gains, math.inf]
+        while len(kinds) < threads() and (kind := self._next_kind(gains, kinds)):
+            if not (self._in_time(kind) and queue.start(kind).by_kernels):
+                break
+            keys += queue.keys(queue.new(kind, len(kinds)))
+            kinds.append(kind)
         return keys
 
     def _say(self, trained, more=""):
