@@ -1,4 +1,4 @@
-"""What the classes of objectives have in common: a batch is checked before its loss."""
+"""The common class of objectives: it checks a batch before its loss."""
 
 from nfref.density import Density
 from nfref.runtime.annotations import Array, Callable, Generator, Params

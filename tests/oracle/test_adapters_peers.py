@@ -36,10 +36,8 @@ NO_EMPTY_BATCH = ("empty_batch", "sample_empty")
 
 
 def test_zuko_flow_with_context(rng):
-    import torch
     import zuko
 
-    torch.manual_seed(0)
     flow = zuko.flows.MAF(3, 2, transforms=2, hidden_features=(16,))
     context = rng.standard_normal((6, 2))
     report = fine(
@@ -82,9 +80,7 @@ def test_nflows_flow_as_density(rng):
 @pytest.mark.filterwarnings("ignore:torch.lu is deprecated:UserWarning")  # normflows calls it
 def test_normflows_density_and_scalar_log_det(rng):
     import normflows as nf
-    import torch
 
-    torch.manual_seed(0)
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(3), [nf.flows.LULinearPermute(3)])
     report = check_density(**adapters.of(flow, rng=rng), dim=3, rng=rng)
     assert report["normalised"].verdict == report["sample_follows"].verdict == "pass", report

@@ -85,7 +85,6 @@ def test_a_report_says_that_dropout_was_switched_off():
 @pytest.mark.peers
 def test_a_context_of_labels_that_an_embedding_takes():
     torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
 
     class Embedded(torch.nn.Module):
         """Scales that a label chooses; there are no labels but 0 to 5."""
@@ -338,9 +337,7 @@ def test_what_float32_hides_is_judged_by_the_twin(monkeypatch):
 @pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")
 def test_a_spline_in_float32_gets_a_verdict():
-    torch = pytest.importorskip("torch")
     zuko = pytest.importorskip("zuko")
-    torch.manual_seed(0)
     rng = np.random.default_rng(0)
     report = check_flow(
         **adapters.of(zuko.flows.NSF(3, transforms=3), rng=rng, dtype=np.float32),

@@ -158,7 +158,7 @@ class _FlowSearch:
     def _next_kind(self, gains, before=()):
         """Return the kind to train next; None if no other pays or time is out.
 
-        ``before`` are kinds that come before it and have not begun.
+        ``before`` are kinds that come between the last one so far and it.
         """
         plan, first, trained = self.plan, self.kinds, self.queue.trained
         kinds = [*(one.kind for one in trained), *before]
@@ -235,12 +235,13 @@ class _FlowSearch:
         """Return the trainings that probably follow that of fold k, the likeliest first.
 
         They are a guess: its kind may still be dropped, and its gain decides which kind is next.
-        As they take only idle threads, the guess is that more kinds pay.
+        The guess is that more kinds pay, since they take only threads that would be idle.
         """
-        queue, kinds = self.queue, list[FlowKind]()
+        queue = self.queue
         if self.plan.jobs > 1 or not queue.start(trained.kind).by_kernels:
             return []
         keys, gains = queue.keys(trained, k + 1), [*self.gains, math.inf]
+        kinds: list[FlowKind] = []
         while len(kinds) < threads() and (kind := self._next_kind(gains, kinds)):
             if not (self._in_time(kind) and queue.start(kind).by_kernels):
                 break

@@ -1,6 +1,7 @@
 """Rows held out in turn: folds, out-of-fold scores, and weights."""
 
 import re
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from nfref.runtime import backends
 from nfref.runtime import params as trees
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
-from nfref.tables.fitting import flow_queue, flow_training
+from nfref.tables.fitting import flow_queue, flow_search, flow_training
 from nfref.tables.fitting.candidates import Candidate, weigh
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.flow_folds import FlowFolds
@@ -329,6 +330,22 @@ def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
     one, other = found
     np.testing.assert_array_equal(one.unseen.log_prob, other.unseen.log_prob)
     assert one.density.pool.shares == other.density.pool.shares
+
+
+def test_of_one_fold_each_thread_trains_a_kind(monkeypatch):
+    if backends.chosen() == "numpy" or backends.numba_problem():
+        pytest.skip("formulas train one flow at a time")
+    together, real = threading.Barrier(3, timeout=120), flow_queue.train_flow
+
+    def met(*arguments):
+        together.wait()
+        return real(*arguments)
+
+    monkeypatch.setattr(flow_queue, "train_flow", met)
+    for module in (flow_queue, flow_search):
+        monkeypatch.setattr(module, "threads", lambda: 3)
+    found = fitted(rows(), replace(PLAN, members=3, folds=1, batch_size=64))
+    assert {"nsf", "nsf relu", "maf"} <= {one.name for one in found.tried}
 
 
 # What ends early --------------------------------------------------------------------------
