@@ -1,7 +1,7 @@
 """Run tasks on several threads at once, with one thread for the kernels of each."""
 
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from threading import Event
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Event, RLock
 
 from nfref.runtime.abandonable import abandon
 from nfref.runtime.annotations import Any, Callable, Sequence
@@ -11,8 +11,8 @@ from nfref.runtime.backends import one_thread
 class Tasks:
     """Tasks whose results a caller asks for one by one.
 
-    While it waits for one, idle threads begin those that it expects to need next. A task that is
-    no longer expected is stopped. The end of a ``with`` statement stops all.
+    Idle threads begin those that the caller expects to need next. A task that is no longer expected
+    is stopped. The end of a ``with`` statement stops all.
 
     Parameters
     ----------
@@ -28,7 +28,11 @@ class Tasks:
     ) -> None:
         self._task, self._threads, self._stop = task, threads, stop
         self._pool = ThreadPoolExecutor(threads)
+        self._context = one_thread()
         self._begun: dict[Any, tuple[Future, Event]] = {}
+        self._expected: Sequence[Any] = ()
+        self._idle = 0
+        self._lock = RLock()  # of the attributes above: a thread that ends a task begins the next
 
     def __enter__(self) -> "Tasks":
         return self
@@ -41,10 +45,10 @@ class Tasks:
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, keys: Sequence[Any], idle: int = 0) -> None:
-        """Begin these tasks in order, as long as more than ``idle`` threads have none."""
-        for key in keys:
-            if key not in self._begun and len(self._unfinished()) < self._threads - idle:
-                self._submit(key)
+        """Begin these tasks in order, now and as others end, but leave ``idle`` threads idle."""
+        with self._lock:
+            self._expected, self._idle = keys, idle
+            self._begin_expected()
 
     def has_begun(self, key: Any) -> bool:
         """Return True if a task has begun whose result has not been asked for yet."""
@@ -63,26 +67,33 @@ class Tasks:
             self._submit(key)
         future, _ = self._begun[key]
         try:
+            self.begin(expected)
             while not future.done():
-                self.begin(expected)
-                # On Windows, Ctrl-C cannot end a wait without a timeout.
-                wait(self._unfinished(), 1, FIRST_COMPLETED)
+                wait([future], 1)  # on Windows, Ctrl-C cannot end a wait without a timeout
         except KeyboardInterrupt:
             self._stop()
             abandon()
-        del self._begun[key]
+        self._stop_all_but(expected)
         return future.result()
 
-    def _submit(self, key):
-        stopped = Event()
-        future = self._pool.submit(one_thread().run, self._task, key, stopped)
-        self._begun[key] = future, stopped
+    def _begin_expected(self, _=None):
+        with self._lock:
+            for key in self._expected:
+                running = sum(not future.done() for future, _ in self._begun.values())
+                if key not in self._begun and running < self._threads - self._idle:
+                    self._submit(key)
 
-    def _unfinished(self):
-        return [future for future, _ in self._begun.values() if not future.done()]
+    def _submit(self, key):
+        with self._lock:
+            stopped = Event()
+            future = self._pool.submit(self._context.copy().run, self._task, key, stopped)
+            self._begun[key] = future, stopped
+        future.add_done_callback(self._begin_expected)
 
     def _stop_all_but(self, keys):
-        for key in [one for one in self._begun if one not in keys]:
-            future, stopped = self._begun.pop(key)
-            future.cancel()
-            stopped.set()
+        with self._lock:
+            self._expected = keys
+            for key in [one for one in self._begun if one not in keys]:
+                future, stopped = self._begun.pop(key)
+                future.cancel()
+                stopped.set()

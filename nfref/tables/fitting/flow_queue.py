@@ -53,6 +53,8 @@ class FlowQueue:
         (number, name) -> FlowFolds of these, and of kinds that may follow.
     starts : dict
         Name of a kind -> its FirstParameters.
+    threads : int
+        The threads of the whole fit; inside a training, ``threads()`` is 1.
     state : FitState or None
         The state of the first training that is not done.
     left_out : int
@@ -78,7 +80,8 @@ class FlowQueue:
         self.known, self.known_kinds, self.current = list(before.done), before.kinds, before.current
         self.first: tuple[FlowFolds, int] | None = None
         self.interrupted, self.stop = False, threading.Event()
-        self.tasks = Tasks(self._train_fold, threads(), self.stop.set)
+        self.threads = threads()
+        self.tasks = Tasks(self._train_fold, self.threads, self.stop.set)
 
     @property
     def done(self) -> list[DoneFlow]:
@@ -217,7 +220,7 @@ class FlowQueue:
         """Return how many folds of a kind are trained at once."""
         if self.plan.jobs > 1:
             return min(self.plan.jobs, len(self.folds))
-        return min(threads(), len(self.folds)) if self.start(kind).by_kernels else 1
+        return min(self.threads, len(self.folds)) if self.start(kind).by_kernels else 1
 
     def estimate(self, kind: FlowKind, folds: float | None = None) -> float:
         """Estimate the seconds of one core for a kind, by default in all folds; at first 0."""
@@ -245,8 +248,9 @@ class FlowQueue:
         more = plan.most_kinds(folds) - len(self.trained)
         again = more if folds == 1 else 0
         kinds = [*plan.kinds[len(self.trained) :], *plan.kinds[:1] * again][:more]
-        # Of one fold, an idle thread trains the next kind.
-        later = sum(map(self.seconds, kinds)) / (min(2, threads()) if folds == 1 else 1)
+        # Of one fold, idle threads train the next kinds.
+        at_once = min(self.threads, len(kinds) or 1) if folds == 1 else 1
+        later = sum(map(self.seconds, kinds)) / at_once
         whole = plan.seconds() + self.seconds(trained.kind, folds - len(trained.done) - 0.5) + later
         return whole if plan.time_budget is None else min(whole, plan.time_budget)
 

@@ -17,7 +17,6 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.runtime.annotations import Array, Generator, Iterator
-from nfref.runtime.backends import threads
 from nfref.runtime.interrupts import insisted, interruptible
 from nfref.tables.densities.pool import Pool
 from nfref.tables.fitting.candidates import Candidate, pool_mean, simple_candidates, weigh
@@ -242,7 +241,7 @@ class _FlowSearch:
             return []
         keys, gains = queue.keys(trained, k + 1), [*self.gains, math.inf]
         kinds: list[FlowKind] = []
-        while len(kinds) < threads() and (kind := self._next_kind(gains, kinds)):
+        while len(kinds) < queue.threads and (kind := self._next_kind(gains, kinds)):
             if not (self._in_time(kind) and queue.start(kind).by_kernels):
                 break
             keys += queue.keys(queue.new(kind, len(kinds)))

@@ -11,7 +11,7 @@ from nfref.runtime import backends
 from nfref.runtime import params as trees
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
-from nfref.tables.fitting import flow_queue, flow_search, flow_training
+from nfref.tables.fitting import flow_queue, flow_training
 from nfref.tables.fitting.candidates import Candidate, weigh
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.flow_folds import FlowFolds
@@ -342,13 +342,29 @@ def test_of_one_fold_each_thread_trains_a_kind(monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(flow_queue, "train_flow", met)
-    for module in (flow_queue, flow_search):
-        monkeypatch.setattr(module, "threads", lambda: 3)
+    monkeypatch.setattr(flow_queue, "threads", lambda: 3)
     found = fitted(rows(), replace(PLAN, members=3, folds=1, batch_size=64))
     assert {"nsf", "nsf relu", "maf"} <= {one.name for one in found.tried}
 
 
 # What ends early --------------------------------------------------------------------------
+
+
+def test_trainings_at_once_share_the_seconds_that_are_left(monkeypatch):
+    """Of three folds on two threads, two share one thread, and one has the other to itself."""
+    budgets, real = [], flow_queue.train_flow
+
+    def noted(kind, fold, rng, plan, seconds, *rest):
+        budgets.append(seconds)
+        return real(kind, fold, rng, plan, 0.1, *rest)
+
+    monkeypatch.setattr(flow_queue, "train_flow", noted)
+    monkeypatch.setattr(flow_queue, "threads", lambda: 2)
+    fitted(rows(), replace(PLAN, members=1, folds=3, batch_size=64, time_budget=600.0))
+    twins = backends.chosen() != "numpy" and not backends.numba_problem()
+    assert np.round(np.divide(budgets, 600), 1).tolist() == (
+        [0.5, 1, 1] if twins else [0.3, 0.5, 1]
+    )
 
 
 @pytest.mark.thorough
