@@ -38,8 +38,7 @@ NARROW = 1e-3  # deviation of nearly dependent columns that EM works with, where
 STARTS = 5
 FEW_NUMBERS = 2**14  # of all components, up to which they are scored together
 
-COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16)
-MANY_COMPONENTS, ROWS_OF_MANY = (24, 32), 2000
+COMPONENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 FACTORS, FACTOR_ROWS = (1, 2, 4, 8), 20
 COMPONENTS_OF_FACTORS, MANY_COLUMNS = (1, 2, 3), 20  # with more columns only one component
 
@@ -283,8 +282,7 @@ def sizes(rows: int, dim: int) -> list[list[Size]]:
     ----------
     rows, dim : int
     """
-    most = COMPONENTS + MANY_COMPONENTS if rows > ROWS_OF_MANY else COMPONENTS
-    full = [Size(number) for number in most if number == 1 or number * (dim + 1) <= rows]
+    full = [Size(number) for number in COMPONENTS if number == 1 or number * (dim + 1) <= rows]
     few = COMPONENTS_OF_FACTORS if dim <= MANY_COLUMNS else (1,)
     by_factors = [
         [Size(number, factors) for number in few if number * (factors + 2) <= rows]

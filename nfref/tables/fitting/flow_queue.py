@@ -136,6 +136,8 @@ class FlowQueue:
                 self.stop.set()  # its parameters are those of the start
                 break
             trained.done.append(done)
+            if self.state is None:  # it ended before its epochs could be kept
+                self._keep(None)
             self.state = None
             if done.stopped == "interrupted":
                 self.stop.set()
