@@ -73,7 +73,8 @@ class Tasks:
         except KeyboardInterrupt:
             self._stop()
             abandon()
-        self._stop_all_but(expected)
+        with self._lock:
+            del self._begun[key]
         return future.result()
 
     def _begin_expected(self, _=None):

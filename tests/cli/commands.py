@@ -114,7 +114,10 @@ SAYS_EPOCHS = """if True:
     import sys
     import nfref_command
     from nfref.tables.fitting.progress import Progress
-    Progress.epoch = lambda *arguments: print("epoch", file=sys.stderr, flush=True)
+    def epoch(self, name, fold, *rest):
+        if fold == 0:
+            print("epoch", file=sys.stderr, flush=True)
+    Progress.epoch = epoch
     sys.exit(nfref_command.main())
 """
 
@@ -155,6 +158,6 @@ def ended(process, timeout=60):
 
 
 def wait_for_an_epoch(process):
-    """Wait until the first epoch is done."""
+    """Wait until the first epoch of the first fold is done; other folds may be faster."""
     while (line := process.stderr.readline()) != "epoch\n":
         assert line, "training ended by itself"
