@@ -110,7 +110,6 @@ from nfref.sampling.markov_kernels import Metropolis as Metropolis
 from nfref.tables.estimators.flow_density import FlowDensity as FlowDensity
 from nfref.tables.estimators.outlier_detector import FlowOutlierDetector as FlowOutlierDetector
 from nfref.tables.estimators.posterior import Posterior as Posterior
-from nfref.tables.export import export as export
 from nfref.tables.files.model_file import load_model as load_model
 from nfref.tables.files.model_file import save_model as save_model
 from nfref.training import Ascent as Ascent

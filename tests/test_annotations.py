@@ -137,9 +137,6 @@ one = posterior.given([0.1, 0.2])
 reveal_type(one)
 print(one.rvs(3).mean(), one.logpdf(rows).max(), one.pdf([0.5, 0.5]))
 print(len(posterior.given(rows)))
-for model in (density, one, "density.npz", nfref.load_model("density.npz")):
-    nfref.export(model, "density.py", weights="beside")
-nfref.export(3, "density.py")  # type: ignore[arg-type]
 """
 
 

@@ -48,14 +48,12 @@ LAYERS = (
     ("queries", "tables.queries", "all above but kernels, dispatch"),
     ("fitting", "tables.fitting", "all above but kernels, dispatch"),
     ("model files", "tables.files", "all above but kernels, dispatch"),
-    ("export", "tables.export", "all above but kernels, dispatch"),
-    ("estimators", "tables.estimators", "all above but kernels, dispatch, export"),
-    ("report", "tables.report", "all above but kernels, dispatch, export, estimators"),
+    ("estimators", "tables.estimators", "all above but kernels, dispatch"),
     (
         "oracle",
         "oracle",
         "all above but kernels, dispatch, reading, schema, densities, queries, fitting, "
-        "model files, export, estimators, report",
+        "model files, estimators",
     ),
     ("command line", "cli __main__", "all above but dispatch"),
 )

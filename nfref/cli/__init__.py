@@ -4,8 +4,8 @@ The commands fit the density of your data and write it as a model file, which sc
 nats, and samples new ones.
 
 DATA is a file (.csv, .tsv, .txt, also with .gz; .npy, .npz, .parquet) or the name of
-built-in data (nfref datasets); a file of that name comes first. Log-likelihoods are in the
-units of the data.
+built-in data (nfref fit --help lists them); a file of that name comes first. Log-likelihoods are
+in the units of the data.
 
 example:
   nfref fit wine --out wine.npz
@@ -36,13 +36,9 @@ COMMANDS = {
     "sample": ("sample:sample", "sample new rows"),
     "plot": ("plot:plot", "plot a model"),
     "info": ("info:info", "describe a model file, or the environment"),
-    "datasets": ("datasets:datasets", "list the built-in data"),
     "quantile": ("predict:quantile", "print quantiles of a column given others"),
     "predict": ("predict:predict", "predict a column from the others, for every row"),
     "impute": ("predict:fill", "fill empty cells"),
-    "report": ("report:report", "write a page about a model and data"),
-    "export": ("export:export", "write a model as a Python file that needs NumPy alone"),
-    "vectors": ("vectors:run", "write test vectors for other implementations"),
     "check": ("check:check", "check a flow or a density with the oracle"),
 }
 

@@ -106,7 +106,7 @@ def load(
         if not os.path.exists(name) and suffix(name) not in READERS:
             raise UsageError(
                 f"{name}: expected a file or the name of built-in data "
-                "(nfref datasets lists them), found neither"
+                "(nfref fit --help lists them), found neither"
             )
         return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
     if known == "wine":

@@ -145,6 +145,10 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     command samples them several times while it fits simple densities, and fits flows to the last
     sample.
 
+    Built-in data are wine and the toys two-moons, circles, rings, eight-gaussians, pinwheel,
+    checkerboard, two-spirals, swiss-roll, sheared-gaussian, banana, gaussian-mixture and
+    gaussian-grid.
+
     DATA may be larger than memory: the command reads it once. If it has more rows than --rows,
     the command uses a random sample, which is the same however the rows are divided into files.
 

@@ -66,7 +66,7 @@ def about_model(model: Model) -> dict[str, Any]:
                 lines.update(_about_fit(value))
             except (KeyError, TypeError, ValueError, AttributeError):  # notes of another program
                 lines["fit"] = shortened(value)
-        elif name in ("fitted_to", "estimator"):  # keys of rows, for reports; for Python
+        elif name in ("fitted_to", "estimator"):  # keys of rows, for plots; for Python
             continue
         elif isinstance(value, PosteriorRecord):
             lines[name] = value.summary

@@ -7,15 +7,19 @@ import numpy as np
 from nfref.cli import arguments as arg
 from nfref.cli.arguments import Options, UsageError
 from nfref.cli.inputs import check_output, loaded_model, rows_for
-from nfref.cli.streams import printable, say_written
+from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.reading.table import numbered_columns
+from nfref.tables.schema.distinct_rows import keys_of, of_text
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
 USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
+
+
+KINDS = ("samples", "calibration", "marginals", "likelihoods", "training")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Picture(Options):
 
     model: str = arg.positional("MODEL", "a model file")
     data: str | None = arg.option("rows to compare with", "DATA", arg.table_path)
+    kind: str = arg.option("what to plot", choices=KINDS, default="samples")
     header: str = arg.header()
     out: str = arg.option(
         "write the picture here; its extension decides the format", "FIG.png", required=True
@@ -34,14 +39,27 @@ class Picture(Options):
 def plot(options: Picture) -> None:
     """Plot a model.
 
-    With two columns: data, samples and log-density, side by side. With more: each pair of columns,
-    data beside samples.
+    The kinds of pictures are:
+
+    samples: with two columns data, samples and log-density, side by side; with more, each pair of
+    columns, data beside samples. calibration: the share of the data in the model's regions of
+    highest density, against their probability. marginals: every column, data beside samples.
+    likelihoods: the log-likelihoods of data and of samples. training: the losses of the flows that
+    were fitted.
+
+    Rows that the model was not fitted to are used alone, if the model file knows some.
 
     example:
       nfref plot wine.npz --data wine --out wine.png
+      nfref plot wine.npz --data wine --kind calibration --out calibration.png
     """
     check_output(options.out, options.model, options.data, formats=picture_formats(options.out))
     model = loaded_model(options.model)
+    if options.kind == "training":
+        _save("MODEL", options.out, lambda plots: plots.loss_curves(_histories(model)))
+        return say_written(options.out)
+    if options.data is None and options.kind != "samples":
+        raise UsageError(f"--data: expected rows, for --kind {options.kind}; got none")
     x = None if options.data is None else rows_for(model, options.data, options.header)[0]
     columns = model.columns or numbered_columns(model.density.dim)
     density = model.density
@@ -52,9 +70,70 @@ def plot(options: Picture) -> None:
                 f"{', '.join(map(repr, density.given))}; got none"
             )
         density = AsDensity(density, () if x is None else list(x.T))
-        x = None if x is None else density.numbers(list(x.T))
-    plot_density("--out", options.out, density, model.params, columns, x)
+        if x is not None:
+            x = density.numbers(list(x.T))[_not_fitted(model, x)]
+    if options.kind == "samples":
+        plot_density("--out", options.out, density, model.params, columns, x)
+    else:
+        _compare(options, density, model.params, columns, x)
     say_written(options.out)
+
+
+def _not_fitted(model, rows):
+    """Return which rows to compare with samples, (N,) of bool.
+
+    These are the rows that the model was not fitted to, if the model file knows some of them: those
+    that ``nfref fit`` kept for the test, or all but those that the file remembers. Else all rows.
+    """
+    fit, fitted = model.info.get("fit"), of_text(model.info.get("fitted_to"))
+    keys = keys_of(model.density, list(rows.T))
+    tested = of_text(fit.get("tested") if isinstance(fit, dict) else None)
+    found = ~np.isin(keys, fitted) if len(fitted) else np.isin(keys, tested)
+    if np.all(found) or np.any(found):
+        return found
+    if len(fitted):
+        note("the model was fitted to all of these rows, which flatter it")
+    return np.ones(len(rows), bool)
+
+
+def _histories(model):
+    """Return name -> losses of the flows that ``nfref fit`` trained."""
+    fit = model.info.get("fit")
+    candidates = fit.get("candidates", ()) if isinstance(fit, dict) else ()
+    try:
+        found = {one["name"]: one["history"] for one in candidates if one["history"]}
+        return {name: history for name, history in found.items() if history["train"]}
+    except (TypeError, KeyError):  # notes of another program
+        return {}
+
+
+def _compare(options, density, params, columns, x):
+    """Plot data beside samples of the model."""
+    rng = np.random.default_rng(0)
+    samples = density.sample(params, rng, SAMPLES)
+    if options.kind == "marginals":
+        shown = _shown(density, columns)
+        _save("--out", options.out, lambda plots: plots.marginals(x, samples, shown))
+    else:
+        with np.errstate(all="ignore"):
+            scores = [density.log_prob(params, rows) for rows in (x, samples)]
+        _save("--out", options.out, lambda plots: getattr(plots, options.kind)(*scores))
+
+
+def _save(option, path, draw):
+    """Write the picture that ``draw(plots)`` returns, a figure or its axes."""
+    from nfref import plots
+
+    try:
+        drawn = draw(plots)
+        plots.save(getattr(drawn, "figure", None) or drawn, path)
+    except ValueError as error:
+        raise UsageError(f"{option}: no picture of this model: {error}") from None
+
+
+def _shown(density, columns):
+    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
+    return [_plotted(name, kind) for name, kind in zip(columns, kinds)]
 
 
 def picture_formats(path: str) -> list[str]:
@@ -97,8 +176,7 @@ def plot_density(
 
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
-    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
-    shown = [_plotted(name, kind) for name, kind in zip(columns, kinds)]
+    shown = _shown(density, columns)
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
     try:

@@ -1,10 +1,13 @@
 """The golden vectors: flows evaluated to thirty digits, in JSON files that need no Python.
 
+``python -m nfref.oracle.golden_vectors FOLDER`` copies them.
+
 ``docs/golden_vectors.rst`` describes the files in ``vectors/``. They come from maps written out of
 the papers, in arithmetic of sixty digits (``tests/high_precision/``).
 """
 
 import json
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -69,3 +72,7 @@ def array_of(node: dict[str, Any]) -> Array:
     """Return the float64 array of a leaf."""
     values = np.array([float.fromhex(text) for text in node["hex"]], dtype=np.float64)
     return values.reshape(node["shape"])
+
+
+if __name__ == "__main__":
+    print(*copy(*sys.argv[1:2], sys.argv[2:]), sep="\n")

@@ -14,16 +14,21 @@ Examples
 
 from nfref.plots.canvas import save
 from nfref.plots.column import PlottedColumn
-from nfref.plots.curves import loss_curve
+from nfref.plots.comparison import calibration, likelihoods, marginals
+from nfref.plots.curves import loss_curve, loss_curves
 from nfref.plots.layers import layer_strip, warped_grid
 from nfref.plots.plane import triptych
 from nfref.plots.table import corner
 
 __all__ = [
     "PlottedColumn",
+    "calibration",
     "corner",
     "layer_strip",
+    "likelihoods",
     "loss_curve",
+    "loss_curves",
+    "marginals",
     "save",
     "triptych",
     "warped_grid",

@@ -1,9 +1,11 @@
-"""The course of a fit."""
+"""The course of a fit, and of several."""
+
+import math
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from nfref.plots.canvas import DATA, SAMPLES, new_axes
+from nfref.plots.canvas import DATA, SAMPLES, new_axes, new_figure
 from nfref.runtime.annotations import Any
 
 
@@ -54,3 +56,36 @@ def loss_curve(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return axes
+
+
+def loss_curves(histories: dict[str, dict[str, list[float]]], figure: Any = None) -> Any:
+    """Plot the :func:`loss_curve` of several fits, one in each panel.
+
+    Parameters
+    ----------
+    histories : dict
+        Name -> history.
+    figure : matplotlib.figure.Figure, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not histories:
+        raise ValueError("histories: expected the losses of a fit, got none")
+    across = min(3, len(histories))
+    down = math.ceil(len(histories) / across)
+    figure = new_figure(4.2 * across, 3.4 * down) if figure is None else figure
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for (name, history), axes in zip(histories.items(), panels):
+        loss_curve(history, axes=axes)
+        axes.set(title=name, ylabel="")
+    for axes in panels[len(histories) :]:
+        axes.remove()
+    figure.supylabel("negative mean log-likelihood (nats per row)", fontsize="medium")
+    return figure

@@ -7,8 +7,6 @@
 - :mod:`~nfref.tables.queries`: marginals, missing cells, quantiles and scores of that density;
 - :mod:`~nfref.tables.fitting`: plan, folds, candidates, search for flows, gaps;
 - :mod:`~nfref.tables.files`: model files and checkpoints;
-- :mod:`~nfref.tables.export`: a density as one Python file that needs NumPy alone;
 - :mod:`~nfref.tables.estimators`: :class:`nfref.FlowDensity` and
-  :class:`nfref.FlowOutlierDetector`;
-- :mod:`~nfref.tables.report`: a page about a fitted model.
+  :class:`nfref.FlowOutlierDetector`.
 """

@@ -294,12 +294,7 @@ def test_missing_and_full_streams_lose_no_model(folder, closed):
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("sample", "m.npz", "-n", "3"),
-        ("info", "m.npz"),
-        ("score", "m.npz", "people.csv"),
-        ("datasets",),
-    ],
+    [("sample", "m.npz", "-n", "3"), ("info", "m.npz"), ("score", "m.npz", "people.csv")],
 )
 def test_commands_that_print_say_that_they_cannot(folder, arguments):
     succeeds("fit", "people.csv", *SMALL, "--out", "m.npz", cwd=folder)
@@ -469,7 +464,7 @@ def test_signals_before_and_after_the_command_handles_them(folder, patch, name):
         sys.exit(nfref_command.main())
     """
     done = subprocess.run(
-        [sys.executable, "-c", code, "datasets"],
+        [sys.executable, "-c", code, "info", "--system"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -488,7 +483,8 @@ def test_ctrl_c_while_python_imports(folder):
                 "-c",
                 "import sys, nfref_command as command; print(1, flush=True); "
                 "sys.exit(command.main())",
-                "datasets",
+                "info",
+                "--system",
             ],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": home},

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from matplotlib.backend_bases import FigureCanvasBase
 
+import nfref
 from nfref import plots
-from nfref.cli.plot import USUAL, picture_formats, plot_density
+from nfref.cli import main
+from nfref.cli.plot import KINDS, USUAL, picture_formats, plot_density
 from tests.cli.commands import SMALL, succeeds
+
+OUT = ("--out", "p.png")
 
 
 @pytest.mark.thorough
@@ -46,3 +50,32 @@ def test_suffixes_are_those_of_matplotlib():
     assert set(USUAL) <= known and picture_formats("a.PNG") == USUAL
     found = picture_formats("a.gif")
     assert found[:3] == USUAL and set(found) == known - {".pgf", ".raw", ".rgba"}
+
+
+def test_every_kind_of_picture(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model, data = str(folder / "people.npz"), str(folder / "people.csv")
+    for kind in KINDS:
+        assert main(["plot", model, "--data", data, "--kind", kind, "--out", f"{kind}.png"]) == 0
+        assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main(["plot", model, "--kind", "calibration", "--out", "no.png"]) == 2
+    assert capsys.readouterr().err == (
+        "nfref: error: --data: expected rows, for --kind calibration; got none\n"
+    )
+
+
+def test_rows_that_a_model_was_fitted_to_are_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).standard_normal((300, 2))
+    nfref.FlowDensity("gaussian", random_state=0).fit(x[:200]).save("m.npz")
+    drawn = []
+    monkeypatch.setattr(plots, "calibration", lambda rows, samples: drawn.append(rows))
+    monkeypatch.setattr(plots, "save", lambda figure, path: None)
+    for rows, told in ((x, False), (x[:200], True)):
+        np.save("x.npy", rows)
+        assert main(["plot", "m.npz", "--data", "x.npy", "--kind", "calibration", *OUT]) == 0
+        assert ("fitted to all of these rows" in capsys.readouterr().err) == told
+    scores = nfref.load_model("m.npz").density.log_prob(list(x.T))
+    np.testing.assert_array_equal(drawn[0], scores[200:])
+    np.testing.assert_array_equal(drawn[1], scores[:200])

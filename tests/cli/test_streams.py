@@ -70,7 +70,6 @@ def test_quiet_commands_print_results_alone(folder, tmp_path, monkeypatch, capsy
         (("sample", model, "-n", "3", "--out", "n.csv"), ""),
         (("predict", model, data, "--column", "age", "--out", "p.csv"), ""),
         (("impute", model, data, "--out", "i.csv"), ""),
-        (("report", model, data, "--out", "r.html"), ""),
         (("plot", model, "--data", data, "--out", "p.png"), ""),
         (("quantile", model, "--column", "age"), "0.05"),
     ):

@@ -36,7 +36,6 @@ def place(tmp_path_factory):
         ("predict", "m.npz", "more.csv", "--column", "b"),
         ("sample", "m.npz", "--given-from", "more.csv"),
         ("plot", "m.npz", "--data", "more.csv", "--out", "p.png"),
-        ("report", "m.npz", "more.csv", "--out", "r.html"),
         ("impute", "m.npz", "more.csv", "--out", "i.csv"),
     ],
 )

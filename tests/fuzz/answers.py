@@ -1,4 +1,4 @@
-"""Questions to the density of a table: predict, quantile, impute, sample, report, score.
+"""Questions to the density of a table: predict, quantile, impute, sample, score.
 
 Its columns are of every kind, labels are awkward texts, and questions and given values are good,
 odd and absurd.
@@ -65,7 +65,6 @@ TAKES = {
     "quantile": ("--column", "--given", "--given", "--levels"),
     "impute": ("--header", "--seed", "--out"),
     "sample": ("-n", "--given", "--given", "--given-from", "--seed", "--out"),
-    "report": ("--header", "--weights", "--seed", "--out"),
     "score": ("--header", "--weights", "--least", "--errors", "--out"),
 }
 POOLS = {
@@ -104,14 +103,13 @@ def line(rng):
 
     name = one_of(tuple(TAKES))
     arguments = [name, one_of(MODELS)]
-    if name in ("predict", "impute", "score", "report"):
+    if name in ("predict", "impute", "score"):
         arguments.append(one_of(TABLES))
     given = {
         "predict": ("--column", one_of(NAMES)),
         "quantile": ("--column", one_of(NAMES)),
         "impute": ("--out", "new.csv"),
         "sample": ("-n", "2"),
-        "report": ("--out", "new.html"),
         "score": (),
     }[name]
     options = list(given)
@@ -263,9 +261,7 @@ def run(folder, arguments):
 
 def check(arguments, content, name):
     """Check that the output is what the arguments asked for."""
-    if arguments[0] == "report":
-        require(content.rstrip().endswith(b"</html>"), "a page that does not end")
-    elif name.endswith(".npz"):
+    if name.endswith(".npz"):
         with np.load(io.BytesIO(content)) as columns:
             require(len({len(columns[key]) for key in columns}) == 1, "columns of several lengths")
     elif not name.endswith(".parquet"):

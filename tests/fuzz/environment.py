@@ -39,7 +39,6 @@ VARIABLES = {
 }  # fmt: skip
 COMMANDS = (
     ("fit", "t.csv", "--members", "0", "--out", "m.npz", "--plot", "p.png"),
-    ("datasets",),
     ("fit", "t.csv", "--flow", "gaussian", "--out", "m.npz"),
     ("info", "--system"),
 )

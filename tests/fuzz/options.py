@@ -103,7 +103,6 @@ TAKES = {
     "sample": ("-n", "--seed", "--given", "--given-from", "--out"),
     "plot": ("--header", "--out"),
     "info": (),
-    "datasets": (),
 }
 MAY_WRITE = ("--out", "--plot", "--checkpoint", "--resume")
 

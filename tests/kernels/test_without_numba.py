@@ -88,6 +88,6 @@ def test_who_asks_for_twins_is_told_in_one_line():
     done = without_numba("import nfref\nwith nfref.backend('numba'): pass")
     assert done.stderr.splitlines()[-1] == f"RuntimeError: {problem}"
     done = without_numba(
-        "from nfref.cli import main; sys.exit(main(['datasets']))", NFREF_BACKEND="numba"
+        "from nfref.cli import main; sys.exit(main(['info', '--system']))", NFREF_BACKEND="numba"
     )
     assert done.returncode == 2 and done.stderr == f"nfref: error: {problem}\n"

@@ -28,11 +28,7 @@ from tests.tutorials.test_tutorials import TORCH
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PEERS = [
-    DOCS / "peers.rst",
-    DOCS / "how_to/samples_of_other_packages.rst",
-    DOCS / "how_to/take_a_density_along.rst",
-]
+PEERS = [DOCS / "peers.rst", DOCS / "how_to/samples_of_other_packages.rst"]
 PAGES = [ROOT / "README.rst", *sorted(DOCS.glob("*.rst")), *sorted(DOCS.glob("how_to/*.rst"))]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 LITERAL = re.compile(r"::\n\n((?:    .*\n|\n)+)")
@@ -48,11 +44,6 @@ NOT_RUN = {
         "oracle",
         "flow_tests(make_coupling",
     ): "a file of somebody else's test suite; tests/oracle/test_adoption.py has its like",
-    (
-        "how_to/take_a_density_along",
-        "import pymc",
-    ): "PyMC needs an older Numba, for which all kernels would be compiled anew; the block before "
-    "it samples the same posterior in numpyro",
 }
 HEAVY = {"README"}
 # Objects that a page assumes: a flow of the reader's own, or of another library.

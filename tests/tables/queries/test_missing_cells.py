@@ -15,7 +15,7 @@ from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.regression import MixtureRegression, conditional_of
 from nfref.tables.queries import missing_cells
 from nfref.tables.queries.marginals import ClosedForm
-from tests.tables.export.families import families
+from tests.tables.densities.families import families
 
 
 def bent(n, seed=0):
