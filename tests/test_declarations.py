@@ -30,7 +30,7 @@ from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
 ROOT = Path(__file__).parent.parent
 # Of these options the line of --help is enough.
-SHORT = {"--accuracy", "--batch", "--cells", "--discrete", "--drop-duplicates", "--event-shape"}
+SHORT = {"--accuracy", "--cells", "--discrete", "--event-shape"}
 SHORT |= {"--help", "--least", "--library", "--lr", "--quiet", "--version"}
 # No test gives these; the tests of what they stand for call functions.
 CALLED = {"--accuracy", "--spreadsheet", "--stochastic"}

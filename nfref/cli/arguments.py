@@ -243,13 +243,3 @@ def conditions(text: str) -> tuple[tuple[str, str], ...]:
             f"expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got {text!r}"
         )
     return tuple(found)
-
-
-def penalties(text: str) -> tuple[float, ...]:
-    """Read KINETIC,JACOBIAN: two numbers of at least 0."""
-    found = floats(text, ",")
-    if len(found) != 2 or not all(0 <= number < math.inf for number in found):
-        raise ArgumentTypeError(
-            f"expected KINETIC,JACOBIAN, two finite numbers of at least 0, got {text!r}"
-        )
-    return found

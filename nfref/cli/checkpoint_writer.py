@@ -21,7 +21,7 @@ class CheckpointWriter:
     Parameters
     ----------
     path : str or None
-        The file of --checkpoint.
+        The file of --resume.
     out : str or None
         The model file.
     asked : dict

@@ -85,7 +85,7 @@ def _atoms_of(columns, given):
 
 
 def about_rows(
-    data: Data, split: Split, weights: str | None, weight: Array | None, copies: int, dropped: bool
+    data: Data, split: Split, weights: str | None, weight: Array | None, copies: int
 ) -> Iterator[str]:
     """Say how many rows there are, and what they count."""
     if data.table.remark and not data.table.doubtful:
@@ -101,12 +101,8 @@ def about_rows(
         yield f"weights {weights!r}: effective number of rows {effective:,.1f}"
     elif copies:
         equal = f"{copies:,} {plural('row', copies)} equal to an earlier one"
-        yield (
-            f"dropped {equal}"
-            if dropped
-            else f"{equal}: each counts"
-            + ("" if split.of_copies else ", and copies stay in the same part")
-        )
+        part = "" if split.of_copies else ", and copies stay in the same part"
+        yield f"{equal}: each counts{part}"
 
 
 def about_columns(columns: Sequence[Column], given: Sequence[str]) -> Iterator[str]:

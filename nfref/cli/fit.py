@@ -58,7 +58,7 @@ class Task:
         copies = len(data.values) - len(np.unique(data.values, axis=0))
         data, weight = data.weighed(source.weights)
         with blamed(f"{data.name}: "):
-            split = Split.of(data.values, weight, source.seed, training.drop_duplicates)
+            split = Split.of(data.values, weight, source.seed)
         if source.weights in training.given:
             words = "expected other columns than that of --weights"
             raise UsageError(f"--given: {words}, got {source.weights!r}")
@@ -79,11 +79,11 @@ class Task:
         )
         return cls(data, weight, copies, split, supports.columns, given, supports)
 
-    def lines(self, weights: str | None, dropped: bool, verbose: bool) -> Iterator[str]:
+    def lines(self, weights: str | None, verbose: bool) -> Iterator[str]:
         """Yield what to print before the fit: three lines at most, or all that was found."""
         if self.data.table.doubtful:
             complain(f"nfref: warning: {self.data.table.remark}")
-        every = list(self._found(weights, dropped))
+        every = list(self._found(weights))
         if verbose:
             yield from every
             return
@@ -98,10 +98,10 @@ class Task:
             ]
         )
 
-    def _found(self, weights, dropped):
+    def _found(self, weights):
         """Yield a line for each thing that was found in the data."""
         yield from data_warnings.about_rows(
-            self.data, self.split, weights, self.weight, self.copies, dropped
+            self.data, self.split, weights, self.weight, self.copies
         )
         yield from data_warnings.about_columns(self.columns, self.given)
         yield from data_warnings.about_supports(self.supports)
@@ -158,34 +158,35 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     the units of the data. Higher is better.
 
     Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
-    with --out writes a checkpoint beside the model every minute; with --checkpoint it writes one
-    to that file after every epoch. --resume continues from a checkpoint; with the same DATA and
-    options it gives the same bits as a fit that was never interrupted.
+    with --out writes a checkpoint beside the model every minute; with --resume it writes one to
+    that file after every epoch, and continues from it if it is there. With the same DATA and
+    options that gives the same bits as a fit that was never interrupted.
 
     example:
       nfref fit wine --out wine.npz
       nfref fit people.csv --given age,town --column town=category --out model.npz
       nfref fit people.csv --weights w --column age=positive --column town=category --time 60
       nfref fit wine --flow maf --layers 5 --hidden 128,128 --out wine.npz --plot wine.png
-      nfref fit shares.csv --column share=0:1 --drop-duplicates --out shares.npz
-      nfref fit wine --checkpoint half.npz --out wine.npz
+      nfref fit shares.csv --column share=0:1 --out shares.npz
       nfref fit wine --resume half.npz --out wine.npz
     """
-    targets = targets.checked(source.data)
+    targets.check(source.data)
     plan, data = training.plan(), source.load()
     plan, asked = plan.begun(), asked_for(source, training, plan, data.values)
     with blamed("--resume: "):
-        state = None if targets.resume is None else checkpoints.read(targets.resume, asked)
+        state = None
+        if targets.resume is not None and os.path.exists(targets.resume):
+            state = checkpoints.read(targets.resume, asked)
     task = Task.of(data, source, training)
     size = task.bytes_of_model(plan)
     # If the reader of the output has gone, the model is still wanted.
     with tolerant(targets.out or targets.plot), keeping() as signals:
         with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
-            for line in task.lines(source.weights, training.drop_duplicates, targets.verbose):
+            for line in task.lines(source.weights, targets.verbose):
                 say(line)
             if not targets.out:
                 say("the model will not be kept: --out MODEL.npz writes it to a file")
-            keep = CheckpointWriter(targets.checkpoint, targets.out, asked)
+            keep = CheckpointWriter(targets.resume, targets.out, asked)
 
             def callback(state):
                 with signals.held():
@@ -205,8 +206,8 @@ def run(source: Source, training: Training, targets: Targets) -> None:
             if targets.out and problem is None:
                 keep.done()
                 say(f"wrote {targets.out}")
-            if targets.checkpoint and signals.came:
-                say(f"--resume {targets.checkpoint} continues from here")
+            if targets.resume and signals.came:
+                say(f"--resume {targets.resume} continues from here")
             if signals.came and targets.out and targets.plot:
                 say(
                     f"{targets.plot} is not drawn after an interrupt: nfref plot "

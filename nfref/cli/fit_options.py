@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from nfref.cli.data import Source, files
 from nfref.cli.inputs import check_target
 from nfref.cli.plot import picture_formats
 from nfref.runtime.annotations import Any, Array
-from nfref.runtime.backends import processors
 from nfref.tables.files import checkpoints
 from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.flow_kinds import FLOWS, flow_kind
@@ -46,13 +45,6 @@ class Training(Options):
         "K",
         arg.count(0, 1000),
     )
-    jobs: int = arg.option(
-        "train J flows at once, each in its own process, and at most one for each processor; 0 "
-        "means one for each processor",
-        "J",
-        arg.count(0),
-        default=1,
-    )
     time: float | None = arg.option(
         f"time limit of the fit (default: {BUDGET:g} for auto, none for one flow)",
         "SECONDS",
@@ -67,26 +59,8 @@ class Training(Options):
     hidden: tuple | None = arg.option(
         "widths of the hidden layers, as in 64,64 (default: the flow's own)", "W,W", arg.widths
     )
-    trace: str | None = arg.option(
-        "cnf: the trace used in training (default: exact, for at most two hidden layers); scores "
-        "are always exact",
-        choices=("exact", "hutchinson", "brute"),
-    )
-    rtol: float | None = arg.option(
-        "cnf, fm: tolerance of the solver, relative and absolute (default: 1e-05)",
-        "R",
-        arg.positive,
-    )
-    regularise: tuple | None = arg.option(
-        "cnf: weights of the two path penalties, as in 0.01,0.01 (default: none)",
-        "KINETIC,JACOBIAN",
-        arg.penalties,
-    )
     epochs: int = arg.option(
         "largest number of epochs of each training", "E", arg.count(1), default=200
-    )
-    batch: int | None = arg.option(
-        "rows of a training step (default: depends on the number of rows)", "B", arg.count(1)
     )
     lr: float | None = arg.option(
         "learning rate of Adam (default: the flow's own)", "R", arg.positive
@@ -95,14 +69,13 @@ class Training(Options):
         "precision of flows (default: float32 to train, float64 to score)",
         choices=("float64", "float32"),
     )
-    drop_duplicates: bool = arg.option("count equal rows as one row", action="store_true")
 
     @property
     def of_one_flow(self) -> dict[str, Any]:
         """Return the options that only a single flow takes, by name."""
         return {
             name: value
-            for name in ("layers", "hidden", "trace", "rtol", "regularise")
+            for name in ("layers", "hidden")
             if (value := getattr(self, name)) is not None
         }
 
@@ -137,23 +110,12 @@ class Training(Options):
             flow,
             members,
             self.epochs,
-            self.batch,
-            self.lr,
-            time,
-            jobs=_jobs(self.jobs),
+            learning_rate=self.lr,
+            time_budget=time,
             simple=several or flow in SIMPLE,
             dtype=self.dtype,
             effort=self.effort,
         )
-
-
-def _jobs(asked):
-    """Return how many flows are trained at once: no more than there are processors."""
-    if asked == 1:
-        return 1
-    from joblib import effective_n_jobs
-
-    return min(effective_n_jobs(asked or -1), processors())
 
 
 @dataclass(frozen=True)
@@ -162,28 +124,23 @@ class Targets(Options):
 
     out: str | None = arg.option("write the model here", "MODEL.npz")
     plot: str | None = arg.option("plot data and samples here", "FIG.png")
-    checkpoint: str | None = arg.option("write a checkpoint here after every epoch", "FILE.npz")
     resume: str | None = arg.option(
-        "continue from this checkpoint, and write the next ones there too unless --checkpoint "
-        "names another file",
-        "FILE.npz",
+        "continue from this checkpoint if it is there, and write one after every epoch", "FILE.npz"
     )
     verbose: bool = arg.option("print all notes about the data", action="store_true")
     quiet: bool = arg.option("print nothing but the table", action="store_true")
 
-    def checked(self, data: str) -> "Targets":
+    def check(self, data: str) -> None:
         """Check that every output can be written, before any work."""
-        asked = replace(self, checkpoint=self.checkpoint or self.resume)
         taken = {os.path.realpath(path): "DATA" for path in files(data)}
         for name, path, formats in (
-            ("--out", asked.out, [".npz"]),
-            ("--plot", asked.plot, picture_formats(asked.plot) if asked.plot else []),
-            ("--checkpoint", asked.checkpoint, [".npz", ".checkpoint"]),
+            ("--out", self.out, [".npz"]),
+            ("--plot", self.plot, picture_formats(self.plot) if self.plot else []),
+            ("--resume", self.resume, [".npz", ".checkpoint"]),
         ):
             if path is not None:
                 check_target(name, path, taken, formats)
                 taken[os.path.realpath(path)] = name
-        return asked
 
 
 def asked_for(source: Source, training: Training, plan: Plan, values: Array) -> dict[str, Any]:
@@ -198,7 +155,7 @@ def asked_for(source: Source, training: Training, plan: Plan, values: Array) -> 
         "column": source.column,
         "weights": source.weights,
     }
-    left = {"jobs", "time", *found, *(("epochs",) if plan.members == 1 else ())}
+    left = {"time", *found, *(("epochs",) if plan.members == 1 else ())}
     names = [field.name for field in fields(training) if field.name not in left]
     found |= {name: getattr(training, name) for name in names}
     asked = {

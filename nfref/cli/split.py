@@ -53,10 +53,10 @@ class Split:
     of_copies: bool = False
 
     @classmethod
-    def of(cls, values: Array, weight: Array | None, seed: int, once: bool = False) -> "Split":
+    def of(cls, values: Array, weight: Array | None, seed: int) -> "Split":
         """Split rows (N, D); rows of weight 0 are left out.
 
-        Without weights a row counts as often as it occurs, or ``once``.
+        Without weights a row counts as often as it occurs.
         """
         used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
         places, counts = distinct_rows(
@@ -64,8 +64,6 @@ class Split:
         )
         if len(places) < LEAST_ROWS:
             raise ValueError(f"expected at least {LEAST_ROWS} distinct rows, got {len(places)}")
-        if once and weight is None:
-            counts = np.ones(len(places))
         return cls(used[places], counts, max(1, round(len(places) / 10)))
 
     def for_columns(

@@ -121,7 +121,6 @@ OUT = ("--out", "kept.npz")
             "--layers: expected a whole number, got '2.5'",
         ),
         (("fit", "good.csv", "--epochs", "0", *OUT), "--epochs: expected at least 1, got 0"),
-        (("fit", "good.csv", "--batch", "0", *OUT), "--batch: expected at least 1, got 0"),
         (
             ("fit", "good.csv", "--lr", "-0.1", *OUT),
             "--lr: expected a finite number above 0, got -0.1",

@@ -40,12 +40,6 @@ def test_a_pipe_is_read_and_stdin_is_refused(folder):
     assert done.returncode == 2 and done.stderr.startswith("nfref: error: /dev/stdin: expected a")
 
 
-def test_built_in_data_is_listed(tmp_path):
-    listed = succeeds("datasets", cwd=tmp_path)
-    for name in ("wine", *nfref.datasets.TOYS):
-        assert any(line.split()[0] == name for line in listed.splitlines())
-
-
 @pytest.mark.thorough
 def test_the_true_density_is_the_floor(tmp_path):
     output = succeeds("fit", "eight-gaussians", *SMALL, cwd=tmp_path)

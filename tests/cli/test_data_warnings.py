@@ -40,12 +40,10 @@ def test_a_flow_far_below_the_gaussian_is_said_to_be(tmp_path):
     assert "note: it is worse than the Gaussian by" in output
 
 
-def test_duplicates_are_noticed_and_dropped(tmp_path):
+def test_duplicates_are_noticed(tmp_path):
     write_people(tmp_path / "t.csv", rows=np.concatenate([people(50), people(50)[:7]]))
     noticed = succeeds("fit", "t.csv", *SMALL, "--verbose", cwd=tmp_path)
     assert "57 rows" in noticed and "7 rows equal to an earlier one" in noticed
-    dropped = succeeds("fit", "t.csv", *SMALL, "--drop-duplicates", "--verbose", cwd=tmp_path)
-    assert "50 distinct rows" in dropped and "dropped 7 rows" in dropped
 
 
 def test_codes_with_zeros_in_front_are_named(tmp_path):

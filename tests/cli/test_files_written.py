@@ -10,7 +10,6 @@ from tests.cli.commands import in_process, nfref_command
     [
         (("sample", "people.npz", "-n", 3), "s.csv", "wrote s.csv: 3 rows"),
         (("plot", "people.npz"), "p.png", "wrote p.png"),
-        (("export", "people.npz"), "p.py", "wrote p.py"),
         (
             ("predict", "people.npz", "people.csv", "--column", "age"),
             "a.csv",
@@ -24,11 +23,6 @@ def test_one_line_that_quiet_leaves_out(folder, arguments, out, line):
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == line
     quiet = in_process(*arguments, "--out", out, "--quiet", cwd=folder)
     assert quiet.returncode == 0 and quiet.stdout == quiet.stderr == ""
-
-
-def test_the_weights_beside_an_exported_file_are_named_too(folder):
-    done = in_process("export", "people.npz", "--weights", "beside", "--out", "p.py", cwd=folder)
-    assert done.stdout == "wrote p.py: weights in p.weights.npz\n"
 
 
 def test_standard_output_as_a_file_holds_the_rows_alone(folder):

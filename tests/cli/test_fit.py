@@ -309,10 +309,6 @@ def test_few_rows_are_enough(folder, capsys):
         (("--column", "age=0:900", "--column", "age=real"), "expected each column once, got 'age'"),
         (("--flow", "auto", "--layers", "2"), "--layers: expected none with --flow auto"),
         (
-            ("--flow", "auto", "--resume", "c.npz"),
-            "--resume: c.npz: expected a checkpoint, found none",
-        ),
-        (
             ("--flow", "maf", "--members", "1"),
             "--members: expected none beside --flow maf, which asks for one flow, got 1",
         ),

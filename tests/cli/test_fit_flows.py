@@ -113,8 +113,6 @@ def test_the_other_flows(folder, name):
         *hidden,
         "--epochs",
         "1",
-        "--batch",
-        "50",
         "--lr",
         "0.01",
         "--seed",

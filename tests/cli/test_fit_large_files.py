@@ -146,7 +146,7 @@ def test_counts_below_zero_anywhere_are_possible(folder):
 def test_a_checkpoint_knows_how_its_rows_were_drawn(folder, capsys):
     write_table("t.csv", NAMES, [rows()])
     fit = ("fit", "t.csv", *FIT, "--rows", "600")
-    assert main([*fit, "--checkpoint", "c.npz"]) == 0
+    assert main([*fit, "--resume", "c.npz"]) == 0
     for option, was in (("--rows", "600"), ("--seed", "0")):
         assert main([*fit, option, "400", "--resume", "c.npz"]) == 2
         assert f"expected {option} {was} as when it was written" in capsys.readouterr().err

@@ -91,7 +91,6 @@ def test_whole_numbers_stay_whole_in_parquet(models):
         ("score numbers.npz toy.csv", "s.json", ".csv, .tsv, .txt, .csv.gz, "),
         ("predict numbers.npz toy.csv --column x1", "s.zst", ".csv, .tsv, .txt, .csv.gz, "),
         ("impute numbers.npz toy.csv", "s.csv.bz2", ".csv, .tsv, .txt, .csv.gz, "),
-        ("report numbers.npz toy.csv", "r.pdf", ".html, .htm, "),
         ("plot numbers.npz", "p.html", ".png, .pdf, .svg, "),
         ("fit toy.csv", "m.csv", ".npz, "),
         ("fit toy.csv", "m", ".npz, "),

@@ -356,7 +356,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
         "64,64",
         "--epochs",
         3,
-        "--checkpoint",
+        "--resume",
         "c.npz",
         cwd=folder,
         preexec_fn=limited(size),
@@ -370,16 +370,15 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_fit(folder):
     [
         (("--out", "n" * 300), "n: File name too long"),
         (("--out", "people.csv/m.npz"), "people.csv is not a folder"),
-        (("--checkpoint", "no/c.npz"), "no does not exist"),
-        (("--out", "m.npz", "--checkpoint", "m.npz"), "--checkpoint: expected a file of its own"),
+        (("--resume", "no/c.npz"), "no does not exist"),
+        (("--out", "m.npz", "--resume", "m.npz"), "--resume: expected a file of its own"),
         (("--plot", "x.pgf"), "--plot: x.pgf: expected a file named .png"),
         (("--epochs=--",), "--epochs: expected a value, got '--'"),
         (("--layers", "100000000"), "--layers: expected at most 10000, got 100000000"),
         (("--hidden", "1000000,1000000"), "GiB; fewer layers"),
         (("--column", "height=-1e300:1e300"), "expected bounds near the values"),
         (("--header", "no"), "row 1 (line 1), column 'x1': expected a number, got 'height'"),
-        (("--resume", "none.npz"), "--resume: none.npz: expected a checkpoint, found none there"),
-        (("--resume", "people.csv"), "--checkpoint: expected a file of its own"),
+        (("--resume", "people.csv"), "--resume: expected a file of its own"),
     ],
 )
 def test_what_cannot_end_well_ends_at_once(folder, monkeypatch, capsys, arguments, message):
@@ -398,10 +397,8 @@ FIT = ("fit", "people.csv", "--flow", "realnvp", "--layers", "1", "--hidden", "8
 def test_a_killed_fit_goes_on_to_the_same_bits(folder):
     succeeds(*FIT, "--epochs", 40, "--out", "whole.npz", cwd=folder)
     for _ in range(2):
-        arguments = (
-            ["--resume", "c.npz"] if (folder / "c.npz").exists() else ["--checkpoint", "c.npz"]
-        )
-        process = started(*FIT, "--epochs", "40", *arguments, "--out", "m.npz", cwd=folder)
+        resume = ("--resume", "c.npz")
+        process = started(*FIT, "--epochs", "40", *resume, "--out", "m.npz", cwd=folder)
         before = epoch_of(folder / "c.npz")
         deadline = time.monotonic() + 60
         while epoch_of(folder / "c.npz") < before + 3 and process.poll() is None:
@@ -427,7 +424,7 @@ def epoch_of(path):
 
 @pytest.mark.thorough
 def test_only_the_same_fit_goes_on(folder):
-    succeeds(*FIT, "--epochs", 2, "--checkpoint", "c.npz", cwd=folder)
+    succeeds(*FIT, "--epochs", 2, "--resume", "c.npz", cwd=folder)
     longer = succeeds(*FIT, "--epochs", 4, "--resume", "c.npz", cwd=folder)
     seconds = re.compile(r" +[\d.]+$", re.MULTILINE)  # the last column of the table
     whole = succeeds(*FIT, "--epochs", 4, cwd=folder)
@@ -436,7 +433,6 @@ def test_only_the_same_fit_goes_on(folder):
     write_people(folder / "other.csv", rows=np.random.default_rng(0).random((50, 3)))
     for arguments, message in (
         (("--seed", 1), "expected --seed 0 as when it was written, got 1"),
-        (("--batch", 9), "expected --batch None as when it was written, got 9"),
         (("--column", "height=0:9"), "expected --column [] as when it was written, got [['h"),
         (("--dtype", "float32"), "expected --dtype None as when it was written"),
     ):

@@ -30,7 +30,7 @@ COMMANDS = (
         "1",
         "--out",
         "old.npz",
-        "--checkpoint",
+        "--resume",
         "c.npz",
     ),
 )

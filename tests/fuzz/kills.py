@@ -127,7 +127,7 @@ def undisturbed(fit):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         table(folder)
-        process = started(folder, "--checkpoint", "c.npz", fit=fit)
+        process = started(folder, "--resume", "c.npz", fit=fit)
         _, errors = process.communicate(timeout=300)  # the first one compiles
         require(process.returncode == 0, errors)
         return (folder / "m.npz").read_bytes(), epochs(folder / "c.npz")
@@ -138,7 +138,7 @@ def kill(folder, rng, fit):
     table(folder)
     kills, done, tries = rng.integers(1, MOST_KILLS + 1), 0, 0
     while kills:
-        process = started(folder, "--resume" if done else "--checkpoint", "c.npz", fit=fit)
+        process = started(folder, "--resume", "c.npz", fit=fit)
         wait_for(int(rng.integers(done + 1, max(done + 2, total - 2))), process, folder / "c.npz")
         time.sleep(rng.uniform(0, 0.02))
         seen = time.time()
@@ -177,7 +177,7 @@ def interruptions(rng, number):
 
 def interrupt(folder, rng, name):
     table(folder)
-    process = started(folder, "--checkpoint", "c.npz", fit=ENDLESS)
+    process = started(folder, "--resume", "c.npz", fit=ENDLESS)
     wait_for(1, process, folder / "c.npz")
     time.sleep(rng.uniform(0, 0.5))
     for _ in range(2 if name.endswith("twice") else 1):

@@ -30,17 +30,12 @@ POOLS = {
     "--layers": ("1", "2", "100000000", *NUMBERS),
     "--hidden": ("4", "4,4", "1,", ",", "4,-1", "1000000,1000000", *NUMBERS),
     "--epochs": ("1", "2", *NUMBERS[1:4], "x"),
-    "--batch": ("16", "64", *NUMBERS),
     "--lr": ("1e-3", "1e300", *NUMBERS),
     "--seed": ("1", "2", *NUMBERS),
     "--dtype": ("float32", "float64", "float16"),
     "--header": ("auto", "yes", "no", "maybe"),
-    "--trace": ("exact", "brute"),
-    "--rtol": NUMBERS,
-    "--regularise": ("0,0", "1", "a,b"),
     "--plot": ("p.png", "p.pgf", "p", "no/p.png", ".png", "old.txt"),
     "--out": ("m.npz", "old.txt", "no/m.npz", ".", "", "n" * 300, "t.csv", "ü.npz", "-"),
-    "--checkpoint": ("c.npz", "m.npz", "no/c.npz", "."),
     "--resume": ("c.npz", "t.csv", "model.npz"),
     "--given": ("a", "a,b", "a,b,c", "z", ",", "a,a", "a=0.5", "z=1", "a=x", "=", ""),
     "--given-from": ("t.csv", "numbers.csv", "missing.csv", "old.txt", ""),
@@ -62,7 +57,7 @@ POOLS = {
     ),
     "-n": ("0", "3", "100000000000000", *NUMBERS),
 }
-FLAGS = ("--drop-duplicates", "--quiet", "--help", "--magic")
+FLAGS = ("--quiet", "--help", "--magic")
 DATA = (
     "t.csv",
     "t.csv",
@@ -82,7 +77,6 @@ TAKES = {
         "--flow",
         "--layers",
         "--hidden",
-        "--batch",
         "--lr",
         "--seed",
         "--dtype",
@@ -91,12 +85,8 @@ TAKES = {
         "--members",
         "--weights",
         "--column",
-        "--trace",
-        "--rtol",
-        "--regularise",
         "--plot",
         "--out",
-        "--checkpoint",
         "--resume",
     ),
     "score": ("--header", "--weights", "--least", "--out"),
@@ -104,7 +94,7 @@ TAKES = {
     "plot": ("--header", "--out"),
     "info": (),
 }
-MAY_WRITE = ("--out", "--plot", "--checkpoint", "--resume")
+MAY_WRITE = ("--out", "--plot", "--resume")
 
 
 def cases(rng, number):
