@@ -1,8 +1,8 @@
 """Other libraries' flows as plain functions on NumPy arrays, in nfref's direction.
 
-Every adapter returns a dictionary of arguments for :func:`check_flow` or :func:`check_density`:
+:func:`of` returns a dictionary of arguments for :func:`check_flow` or :func:`check_density`:
 
->>> report = check_flow(**adapters.from_nflows(transform), dim=3, rng=rng)  # doctest: +SKIP
+>>> report = check_flow(**adapters.of(transform, rng=rng), dim=3, rng=rng)  # doctest: +SKIP
 
 ``forward`` maps latent z to data x. The objects of nflows, FrEIA and zuko's flows map data to
 latent variables; the adapters turn them around. ``gradient`` holds the library's own derivatives of
@@ -14,18 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters.jax_arrays import jax_function
-from nfref.oracle.adapters.jax_libraries import (
-    from_distrax,
-    from_distrax_distribution,
-    from_flowjax,
-    from_flowjax_distribution,
-    from_jax,
-    from_numpyro,
-    from_numpyro_distribution,
-    from_tfp,
-    from_tfp_distribution,
-)
+from nfref.oracle.adapters import jax_libraries  # noqa: F401 (its descriptions enter BY_NAME)
 from nfref.oracle.adapters.nfref_flows import (
     from_nfref,
     from_nfref_density,
@@ -33,19 +22,8 @@ from nfref.oracle.adapters.nfref_flows import (
     random_flow,
 )
 from nfref.oracle.adapters.shapes import BY_NAME, event_shapes, with_event_shape
-from nfref.oracle.adapters.torch_arrays import TORCH, torch_function
-from nfref.oracle.adapters.torch_libraries import (
-    from_freia,
-    from_nflows,
-    from_nflows_distribution,
-    from_normflows,
-    from_normflows_distribution,
-    from_torch,
-    from_torch_distribution,
-    from_torch_transform,
-    from_zuko,
-    from_zuko_distribution,
-)
+from nfref.oracle.adapters.torch_arrays import TORCH
+from nfref.oracle.adapters.torch_libraries import from_zuko_distribution
 from nfref.oracle.adapters.user_objects import (
     functions_of,
     is_torch_module,
@@ -55,39 +33,17 @@ from nfref.oracle.adapters.user_objects import (
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike, Generator
 
 __all__ = [
-    "from_distrax",
-    "from_distrax_distribution",
-    "from_flowjax",
-    "from_flowjax_distribution",
-    "from_freia",
-    "from_jax",
-    "from_nflows",
-    "from_nflows_distribution",
     "from_nfref",
     "from_nfref_density",
-    "from_normflows",
-    "from_normflows_distribution",
-    "from_numpyro",
-    "from_numpyro_distribution",
-    "from_tfp",
-    "from_tfp_distribution",
-    "from_torch",
-    "from_torch_distribution",
-    "from_torch_transform",
-    "from_zuko",
     "from_zuko_distribution",
-    "jax_function",
     "maker",
     "of",
-    "parameter_gradients_of",
-    "torch_function",
     "with_event_shape",
 ]
 
 
 BY_NAME["nfref.flow.Flow"] = random_flow
 BY_NAME.update(dict.fromkeys(("nfref.density.Density", "nfref.bases.base.Base"), random_density))
-ROWS = 24  # over which a number that parameters determine is averaged
 
 
 def of(
@@ -161,64 +117,6 @@ def maker(
         return made(shape)
 
     return make
-
-
-def parameter_gradients_of(
-    thing: Any,
-    *,
-    dim: int,
-    rng: Generator,
-    dtype: DTypeLike = np.float64,
-    direction: str = "inverse",
-    context: Array | None = None,
-) -> dict[str, Any]:
-    """Return the library's own derivatives by its parameters, for ``check_parameter_gradients``.
-
-    The differentiated number is a random weighting of values and log_det (of log_prob, for a
-    density) over some rows. If the library detaches a log_det from its parameters, or from the
-    values, the derivative differs from the differences.
-
-    >>> report = check_parameter_gradients(                                 # doctest: +SKIP
-    ...     **adapters.parameter_gradients_of(flow, dim=3, rng=rng), rng=rng)
-
-    Parameters
-    ----------
-    thing : object
-        A module of torch with the interface of nflows, normflows, FrEIA, Pyro or zuko; a
-        bijection or a distribution of flowjax; a bijector of distrax or TFP.
-    dim : int
-    rng : numpy.random.Generator
-    dtype : numpy dtype
-    direction : {"inverse", "forward"}
-        The direction of a flow that is differentiated.
-    context : (M, C) array, optional
-
-    Returns
-    -------
-    dict
-        ``loss``, ``gradient`` and ``params``.
-
-    Raises
-    ------
-    TypeError
-        If its parameters cannot be reached.
-    """
-    adapter = _adapter_of(thing)
-    if not hasattr(adapter, "library"):
-        raise TypeError(f"parameters: cannot be reached in {type(thing).__name__}")
-    given = [rng.standard_normal((ROWS, dim)), rng.standard_normal((ROWS, dim + 1))]
-    if context is not None:
-        given.append(np.asarray(context)[rng.integers(len(context), size=ROWS)])
-    arrays = [array.astype(dtype) for array in given]
-
-    def number(made, rows, w, *more):
-        functions = adapter.functions(made)
-        if adapter.density:
-            return (w[:, -1] * functions[0](rows, *more)).mean()
-        values, log_det = functions[("forward", "inverse").index(direction)](rows, *more)
-        return (w[:, :-1] * values).mean() + (w[:, -1] * log_det).mean()
-
-    return adapter.library.parameter_gradient(thing, number, dtype, *arrays)
 
 
 def _functions(thing, rng, dtype, context, train):

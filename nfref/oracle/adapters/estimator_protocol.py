@@ -20,12 +20,6 @@ def as_numbers(answer: Any) -> Array:
     return np.asarray(answer.detach() if hasattr(answer, "detach") else answer)
 
 
-def is_copula(thing: Any) -> bool:
-    """Check that an object is a vine or a pair copula of pyvinecopulib."""
-    kind = type(thing)
-    return kind.__module__.startswith("pyvinecopulib") and kind.__name__ in ("Vinecop", "Bicop")
-
-
 def fitted(thing: Any, score: Callable, table: Array | None) -> Any:
     """Return the object itself, or a copy fitted to the table if it was not fitted."""
     if table is None or not has(thing, "fit"):
@@ -78,6 +72,17 @@ def parameters_of(function: Any) -> Mapping[str, Any]:
         return {}
 
 
+def size_as(n: int, name: str) -> Any:
+    """Return the number of samples as a parameter of that name takes it: a number, or a shape."""
+    return (n,) if name.endswith("shape") else n
+
+
+def by_number(draw: Callable) -> Callable:
+    """Return a function of n, for one that takes n or, as torch's distributions, a shape."""
+    name = next(iter(parameters_of(draw)), "")
+    return lambda n: draw(size_as(n, name))
+
+
 def sampler(thing: Any) -> Callable | None:
     """Return ``sample(rng, n)``; None if the object cannot sample."""
     found = [getattr(thing, name) for name in ("sample", "rvs", "simulate") if has(thing, name)]
@@ -88,16 +93,14 @@ def sampler(thing: Any) -> Callable | None:
 
     def sample(rng, n):
         seed = int(rng.integers(2**31))
-        if is_copula(thing):
-            found = draw(n, seeds=[seed, seed + 1, seed + 2])
-        elif taken is not None:
+        if taken is not None:
             found = draw(n, **{taken: rng if taken == "rng" else seed})
         elif hasattr(thing, "random_state"):
             seeded = copy.copy(thing)  # mixtures of scikit-learn sample by their own seed
             seeded.random_state = seed
             found = getattr(seeded, draw.__name__)(n)
         else:
-            found = _with_global_seeds(draw, n, seed)
+            found = _with_global_seeds(by_number(draw), n, seed)
         labelled = isinstance(found, tuple)  # then rows come component by component
         found = as_numbers(found[0] if labelled else found)
         found = found[:, None] if found.ndim == 1 else found

@@ -6,7 +6,7 @@ The methods of an object decide how it is adapted:
 ``score_samples``, ``sample``, ``fit``              scikit-learn's densities, nfref's FlowDensity
 ``logpdf`` or ``logpmf``, ``rvs`` or ``sample``     scipy.stats, of one column and of several
 ``logpdf``, ``resample``                            ``scipy.stats.gaussian_kde``
-``pdf``, ``sample`` or ``simulate``                 vine copulas (pyvinecopulib), statsmodels
+``pdf``, ``sample`` or ``simulate``                 copulas of statsmodels
 ``evaluate``, ``fit``                               KDEpy
 ``log_probability``, ``sample``                     pomegranate
 ``log_prob``, ``sample``                            what :func:`nfref.oracle.adapters.of` takes
@@ -191,14 +191,13 @@ def _of_object(thing, method, table):
         return protocol.as_numbers(thing.conditional(rows, column, given))
 
     takes_order = "order" in protocol.parameters_of(getattr(thing, "score_samples", None))
-    fits = protocol.has(thing, "fit") and not protocol.is_copula(thing)
+    fits = protocol.has(thing, "fit")
     return Estimator(
         log_prob if takes_order else lambda rows: log_prob(rows),
         protocol.sampler(thing),
         fit if fits else None,
         conditional if protocol.has(thing, "conditional") else None,
         getattr(thing, "order_", None),
-        domain=(0.0, 1.0) if protocol.is_copula(thing) else None,
         weighted=fits and protocol.weight_name(thing.fit) is not None,
         of_probabilities=probabilities,
         lengths=protocol.lengths_of(thing) if fits else (),

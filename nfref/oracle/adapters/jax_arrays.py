@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.shapes import ArrayLibrary, cast_attributes
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 SMALLEST = 16  # rows of a padded batch
 
@@ -108,50 +108,11 @@ def in_dtype(thing: Any, dtype: DTypeLike, train: bool = False) -> Any:
         return jax.tree_util.tree_unflatten(structure, [_cast(leaf, dtype) for leaf in leaves])
 
 
-def _is_floating(leaf):
-    import jax
-
-    return isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
-
-
 def _cast(leaf, dtype):
-    return leaf.astype(dtype) if _is_floating(leaf) else leaf
-
-
-def parameter_gradient(
-    tree: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
-) -> dict[str, Any]:
-    """Return arguments of ``check_parameter_gradients`` for a number of a tree and of arrays.
-
-    Floating arrays of the tree are the parameters.
-    """
     import jax
 
-    leaves, structure = jax.tree_util.tree_flatten(in_dtype(tree, dtype))
-    which = [i for i, leaf in enumerate(leaves) if _is_floating(leaf)]
-    if not which:
-        raise TypeError(f"parameters: cannot be reached in {type(tree).__name__}")
-
-    def of_parameters(params):
-        filled = list(leaves)
-        for i, value in zip(which, params):
-            filled[i] = value
-        made = jax.tree_util.tree_unflatten(structure, filled)
-        return number(made, *map(jax.numpy.asarray, arrays))
-
-    value, derivative = jax.jit(of_parameters), jax.jit(jax.grad(of_parameters))
-
-    def loss(params):
-        return float(value([jax.numpy.asarray(part) for part in params]))
-
-    def gradient(params):
-        return [np.array(part) for part in derivative([jax.numpy.asarray(part) for part in params])]
-
-    return {
-        "loss": computed_in(dtype, loss),
-        "gradient": computed_in(dtype, gradient),
-        "params": [np.array(leaves[i]) for i in which],
-    }
+    floats = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+    return leaf.astype(dtype) if floats else leaf
 
 
-JAX = ArrayLibrary(in_dtype, jax_function, row_gradient, sampler, parameter_gradient)
+JAX = ArrayLibrary(in_dtype, jax_function, row_gradient, sampler)

@@ -8,26 +8,9 @@ Bijectors of single numbers act on every coordinate, and their log-derivatives a
 
 from functools import partial
 
-import numpy as np
-
 from nfref.oracle.adapters.jax_arrays import JAX
 from nfref.oracle.adapters.shapes import of_rows, row_by_row, transformed
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
-
-
-def from_jax(
-    forward: Callable | None,
-    inverse: Callable | None = None,
-    context: Array | None = None,
-    padded: bool = True,
-    dtype: DTypeLike = np.float64,
-) -> dict[str, Any]:
-    """Adapt functions of JAX arrays (N, D) -> (values, log_det) or values.
-
-    With a context they also take its rows (N, C). The functions are compiled, and batches padded,
-    unless ``padded=False``.
-    """
-    return JAX.flow(forward, inverse, context, padded, dtype)
+from nfref.runtime.annotations import Any, Callable
 
 
 def flowjax_accuracy(bijection: Any) -> dict[str, float]:

@@ -78,8 +78,6 @@ class ArrayLibrary:
     function: Callable  # (function of its arrays, *options) -> function of NumPy's arrays
     row_gradient: Callable  # the same -> its derivatives by rows and context
     sampler: Callable  # (draw, dtype) -> sample(rng, n)
-    # (object, number of it and of arrays, dtype, *NumPy's arrays) -> loss, gradient and params
-    parameter_gradient: Callable
 
     def flow(
         self, forward: Any, inverse: Any = None, context: Array | None = None, *options: Any
@@ -132,8 +130,7 @@ class ArrayLibrary:
                 return {**arguments, "own": documented(thing)} if documented else arguments
 
             made: Any = update_wrapper(adapt, functions, ("__module__", "__name__", "__doc__"))
-            made.library, made.functions = self, functions
-            made.density, made.conditional = density, conditional
+            made.library, made.conditional = self, conditional
             BY_NAME.update(dict.fromkeys(names, made))
             return made
 
@@ -141,25 +138,11 @@ class ArrayLibrary:
 
 
 def note_of_mode(thing: Any, train: bool) -> dict[str, str]:
-    """Return the ``note`` of a check if it matters that a copy of a module leaves training mode."""
-    if train or getattr(thing, "training", False) is not True or not _has_two_modes(thing):
+    """Return the ``note`` of a check of a module whose copy leaves training mode, if it does."""
+    if train or getattr(thing, "training", False) is not True:
         return {}
     words = "checked in evaluation mode; the object itself is in training mode, where dropout and "
     return {"note": f"{words}batch statistics may make it another map"}
-
-
-def _has_two_modes(module):
-    """Check that the code of a module of torch, or of a part of it, reads its attribute training.
-
-    Dropout with probability zero does so, but is the same in both modes.
-    """
-    every = module.modules() if hasattr(module, "modules") else []
-    # An attribute p may be an array, such as a permutation.
-    parts = [part for part in every if repr(getattr(part, "p", "")) not in ("0", "0.0")]
-    kinds = {kind for part in parts for kind in type(part).__mro__}
-    kinds = {kind for kind in kinds if kind.__module__ != "torch.nn.modules.module"}
-    codes = (getattr(part, "__code__", None) for kind in kinds for part in vars(kind).values())
-    return any(code is not None and "training" in code.co_names for code in codes)
 
 
 def _log_det(function, *given):

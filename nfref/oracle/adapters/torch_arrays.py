@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from nfref.oracle.adapters.shapes import ArrayLibrary, cast_attributes
-from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
+from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 
 def torch_function(function: Callable, *unused: Any) -> Callable:
@@ -45,43 +45,47 @@ def row_gradient(number: Callable[..., Any], *unused: Any) -> Callable[..., Any]
         with torch.enable_grad():
             inputs = [torch.from_numpy(array).requires_grad_() for array in arrays]
             total = number(*inputs)
-            found = _derivatives(torch.sum(total) if torch.is_tensor(total) else total, inputs)
+            total = torch.sum(total) if torch.is_tensor(total) else total
+            if getattr(total, "requires_grad", False):  # else another row judges it
+                found = torch.autograd.grad(total, inputs, materialize_grads=True)
+            else:
+                found = map(torch.zeros_like, inputs)
+        found = tuple(to_numpy(part).copy() for part in found)
         return found if len(found) > 1 else found[0]
 
     return gradient
 
 
-def _derivatives(total, inputs):
-    """Return torch's derivatives of a number as arrays, zero where it knows of no dependence."""
-    import torch
+def computed_in(dtype: DTypeLike, function: Callable) -> Callable:
+    """Return the function with ``dtype`` as torch's default, in which bases sample."""
 
-    if getattr(total, "requires_grad", False):  # it may be no tensor, which another row judges
-        found = torch.autograd.grad(total, inputs, materialize_grads=True)
-    else:
-        found = map(torch.zeros_like, inputs)
-    return tuple(to_numpy(part).copy() for part in found)
+    def call(*arguments):
+        import torch
+
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch_dtype(dtype))
+        try:
+            return function(*arguments)
+        finally:
+            torch.set_default_dtype(default)
+
+    return call
 
 
 def sampler(draw: Callable, dtype: DTypeLike = np.float64) -> Callable:
     """Return sample(rng, n) for a function of n that uses torch's global generator.
 
-    The state of the generator is restored. Bases sample in torch's default dtype, which is set to
-    ``dtype`` for the call.
+    The state of the generator is restored.
     """
 
     def sample(rng, n, *context):
         import torch
 
-        default = torch.get_default_dtype()
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(int(rng.integers(2**62)))
-            torch.set_default_dtype(torch_dtype(dtype))
-            try:
-                return to_numpy(draw(n, *(torch.from_numpy(part) for part in context)))
-            finally:
-                torch.set_default_dtype(default)
+            return to_numpy(draw(n, *(torch.from_numpy(part) for part in context)))
 
-    return sample
+    return computed_in(dtype, sample)
 
 
 def torch_dtype(dtype: DTypeLike) -> Any:
@@ -135,37 +139,4 @@ def _cast(value, dtype):
     return value.detach().to(dtype) if casts else value
 
 
-def parameter_gradient(
-    module: Any, number: Callable[..., Any], dtype: DTypeLike, *arrays: Array
-) -> dict[str, Any]:
-    """Return arguments of ``check_parameter_gradients``: of a copied module's number of arrays."""
-    import torch
-
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"parameters: cannot be reached in {type(module).__name__}")
-    module = in_dtype(module, dtype)
-    every = dict(module.named_parameters())
-    parameters = {name: value for name, value in every.items() if value.is_floating_point()}
-    start = {name: to_numpy(value).copy() for name, value in parameters.items()}
-
-    def evaluate(params, wanted):
-        with torch.no_grad():
-            for name, value in parameters.items():
-                value.copy_(torch.from_numpy(np.asarray(params[name])))
-        for value in parameters.values():
-            value.requires_grad_(wanted)
-        return number(module, *map(torch.from_numpy, arrays))
-
-    def loss(params):
-        with torch.enable_grad():
-            return float(evaluate(params, False).detach())
-
-    def gradient(params):
-        with torch.enable_grad():
-            found = _derivatives(evaluate(params, True), list(parameters.values()))
-        return dict(zip(parameters, found))
-
-    return {"loss": loss, "gradient": gradient, "params": start}
-
-
-TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler, parameter_gradient)
+TORCH = ArrayLibrary(in_dtype, torch_function, row_gradient, sampler)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nfref.oracle.adapters.shapes import for_all_rows, of_rows, row_by_row, transformed
 from nfref.oracle.adapters.torch_arrays import TORCH, to_numpy
-from nfref.runtime.annotations import Any, Array, Callable
+from nfref.runtime.annotations import Any, Callable
 
 
 def domains_of(thing: Any) -> dict[str, Any]:
@@ -28,13 +28,6 @@ def domains_of(thing: Any) -> dict[str, Any]:
         if np.any(np.isfinite(np.concatenate(ends))):
             found[name] = tuple(end if len(end) > 1 else float(end[0]) for end in ends)
     return found
-
-
-def from_torch(
-    forward: Callable | None, inverse: Callable | None = None, context: Array | None = None
-) -> dict[str, Any]:
-    """Adapt functions of tensors (N, D) and any context (N, C) -> (values, log_det) or values."""
-    return TORCH.flow(forward, inverse, context)
 
 
 @TORCH.adapter("nflows.transforms.base.Transform", conditional=True)

@@ -1,16 +1,20 @@
 """The user's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
 
 import sys
-import types
-from functools import partial
 
 import numpy as np
 
-from nfref.oracle.adapters import jax_arrays
-from nfref.oracle.adapters.estimator_protocol import as_numbers, has, parameters_of, sampler
-from nfref.oracle.adapters.jax_libraries import from_jax
+from nfref.oracle.adapters import jax_arrays, torch_arrays
+from nfref.oracle.adapters.estimator_protocol import (
+    as_numbers,
+    by_number,
+    has,
+    parameters_of,
+    sampler,
+    size_as,
+)
 from nfref.oracle.adapters.shapes import note_of_mode
-from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype
+from nfref.oracle.adapters.torch_arrays import TORCH, in_dtype, torch_function
 from nfref.runtime.annotations import Any, Callable, DTypeLike
 
 GENERATORS = ("rng", "generator", "random")  # names of a sampler's first parameter
@@ -34,136 +38,96 @@ def own_functions(thing: Any, dtype: DTypeLike, train: bool = False) -> dict[str
             inverse = with_dtype_hint(module.inverse) if has(module, "inverse") else None
             found = TORCH.flow(with_dtype_hint(module), inverse)
         return {**found, **note_of_mode(thing, train)}
-    if not (has(thing, "log_prob") or has(thing, "inverse")):
-        return None
     if has(thing, "log_prob"):
-        return _object_density(thing, dtype)
-    forward = thing.forward if has(thing, "forward") else None
-    return functions_of((forward, thing.inverse), dtype)
+        log_prob, gradient = of_any_arrays(thing.log_prob, None, dtype)
+        found = {"log_prob": log_prob, "gradient": gradient}
+        return {**found, "sample": _sample_of(thing, dtype)} if has(thing, "sample") else found
+    if not has(thing, "inverse"):
+        return None
+    return functions_of((thing.forward if has(thing, "forward") else None, thing.inverse), dtype)
 
 
 def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
     """Return arguments of ``check_flow`` from functions (forward, inverse); one may be None."""
-    wanted = [part for part in pair if part is not None]
-    if any(written_with(part, "jax") for part in wanted):
-        return _or_of_arrays(from_jax(*pair, dtype=dtype), pair, dtype)
-    if any(written_with(part, "torch") for part in wanted):
-        forward, inverse = (part and with_dtype_hint(part) for part in pair)
-        return _or_of_arrays(TORCH.flow(forward, inverse), pair, dtype)
-    return {name: part for name, part in zip(("forward", "inverse"), pair) if part is not None}
-
-
-def _or_of_arrays(found, pair, dtype):
-    """Return the arguments of a flow, for functions of which each may take NumPy's arrays alone."""
-    gradients = list(found["gradient"])
-    for k, name in enumerate(("forward", "inverse")):
-        if name in found:
-            found[name], gradients[k] = _either(found[name], gradients[k], pair[k], dtype)
+    found: dict[str, Any] = {}
+    gradients = []
+    for name, function in zip(("forward", "inverse"), pair):
+        gradients.append(None)
+        if function is not None:
+            found[name], gradients[-1] = of_any_arrays(function, 1, dtype)
     return {**found, "gradient": tuple(gradients)}
 
 
-def _either(adapted, gradient, function, dtype):
-    """Return the function of a library's arrays and its gradient, or else the function of arrays.
+def of_any_arrays(function: Callable, part: int | None, dtype: DTypeLike) -> tuple[Callable, Any]:
+    """Return a function as one of NumPy's arrays, and its gradient: of this part of its answers.
 
-    A function that uses a library may take and return NumPy's arrays, or may not be traced. Then
-    the library's arrays have no answer and NumPy's have one; the gradient is NotImplemented.
+    Its first call finds out if it takes arrays of NumPy, torch or JAX. One that takes NumPy's and
+    returns tensors is one of tensors. Of NumPy's arrays alone the gradient is NotImplemented.
     """
-    plain = jax_arrays.computed_in(dtype, function) if "jax" in sys.modules else function
-    chosen: list[Callable] = []  # the one that had an answer
+    imported = [name for name in ("torch", "jax") if name in sys.modules]
+    if not imported:
+        return function, None
+    plain = jax_arrays.computed_in(dtype, function) if "jax" in imported else function
+    calls, gradients = {"numpy": plain}, {"numpy": lambda *arrays: NotImplemented}
+
+    def number(*given):
+        return function(*given) if part is None else function(*given)[part]
+
+    if "torch" in imported:
+        calls["torch"] = torch_function(with_dtype_hint(function))
+        gradients["torch"] = torch_arrays.row_gradient(number)
+    if "jax" in imported:
+        calls["jax"] = jax_arrays.jax_function(function, True, dtype)
+        gradients["jax"] = jax_arrays.row_gradient(number, True, dtype)
+    chosen: list[str] = []
 
     def call(*arrays):
         if chosen:
-            return chosen[0](*arrays)
-        try:
-            answer = adapted(*arrays)
-            chosen.append(adapted)
-        except Exception:
+            return calls[chosen[0]](*arrays)
+        errors = []
+        for name, candidate in calls.items():
             try:
-                answer = plain(*(array.copy() for array in arrays))
-            except Exception:
-                answer = None
-            if answer is None:
-                raise
-            chosen.append(plain)
-        return answer
+                answer = candidate(*(array.copy() for array in arrays))
+            except Exception as error:
+                errors.append(error)
+                continue
+            chosen.append(_library_of(answer) or name)
+            return answer if chosen == [name] else calls[chosen[0]](*arrays)
+        # Arrays of the wrong library are a TypeError; another error says more.
+        raise next((one for one in errors if not isinstance(one, TypeError)), errors[0])
 
-    def derivative(*arrays):
-        of_arrays = chosen == [plain] or _is_of_arrays(function, arrays)
-        return NotImplemented if of_arrays else gradient(*arrays)
+    def gradient(*arrays):
+        return gradients[chosen[0] if chosen else "numpy"](*arrays)
 
-    return call, derivative
-
-
-def _is_of_arrays(function, arrays):
-    """Return whether a function takes NumPy's arrays, and has no tensor in its answer to tensors.
-
-    One that takes tensors alone is cut off from them; its gradient is the one to judge.
-    """
-    if not written_with(function, "torch"):
-        return False
-    torch = sys.modules["torch"]
-    try:
-        answers = [function(*map(of, arrays)) for of in (torch.from_numpy, np.copy)]
-    except Exception:
-        return False
-    parts = [part for one in answers for part in (one if isinstance(one, (tuple, list)) else [one])]
-    return not any(map(torch.is_tensor, parts))
+    return call, gradient
 
 
-def _object_density(thing, dtype):
-    found = {"log_prob": thing.log_prob}
-    if written_with(thing.log_prob, "torch"):
-        found = TORCH.density(with_dtype_hint(thing.log_prob), None, None, False, dtype)
-    elif written_with(thing.log_prob, "jax"):
-        found = jax_arrays.JAX.density(thing.log_prob, None, None, True, dtype)
-    if "gradient" in found:
-        found["log_prob"], found["gradient"] = _either(
-            found["log_prob"], found["gradient"], thing.log_prob, dtype
-        )
-    if has(thing, "sample"):
-        found["sample"] = _sample_of(thing, dtype)
-    return found
-
-
-def by_number(draw: Callable) -> Callable:
-    """Return a function of n, for one that takes n or, as torch's distributions, a shape."""
-    first = next(iter(parameters_of(draw)), "")
-    return lambda n, *context: draw(_size(n, first), *context)
-
-
-def _size(n, name):
-    """Return the number of samples as a parameter of that name takes it: a number, or a shape."""
-    return (n,) if name.endswith("shape") else n
+def _library_of(answer):
+    """Return the library of an answer's arrays, "torch" or "jax"; None for NumPy's."""
+    for part in answer if isinstance(answer, (tuple, list)) else (answer,):
+        for kind in type(part).__mro__:
+            name = kind.__module__.partition(".")[0].removesuffix("lib")
+            if name in ("torch", "jax"):
+                return name
+    return None
 
 
 def _sample_of(thing, dtype):
     """Return a sampler from ``sample(rng, n)``, ``sample(n, key)`` of JAX, or ``sample(n)``."""
     draw, names = thing.sample, list(parameters_of(thing.sample))
-    of_jax = written_with(draw, "jax")
-    key = next((name for name in names if name.endswith("key")), None)
-    if key is None and of_jax and names[:1] in (["rng"], ["seed"]):
-        key = names[0]
-    if key is not None:
-        count = next((name for name in names if name != key), "n")
-        by_key = jax_arrays.sampler(
-            lambda value, n: draw(**{key: value, count: _size(n, count)}), dtype
+    keys = [name for name in names if name.endswith("key") or name == "seed" == names[0]]
+    if keys:
+        count = next((name for name in names if name != keys[0]), "n")
+        return jax_arrays.sampler(
+            lambda key, n: draw(**{keys[0]: key, count: size_as(n, count)}), dtype
         )
-        if key not in GENERATORS:
-            return by_key
-
-        def sample(rng, n):
-            try:
-                return by_key(rng, n)
-            except AttributeError:  # a key has no methods of a generator
-                return as_numbers(draw(rng, n))
-
-        return sample
     if names and names[0] in GENERATORS:
         return lambda rng, n: as_numbers(draw(rng, n))
-    if written_with(thing.log_prob, "torch"):
-        return TORCH.sampler(by_number(draw), dtype)
-    seeded = sampler(thing)
-    return jax_arrays.computed_in(dtype, seeded) if of_jax and seeded else seeded
+    sample = sampler(thing)
+    for name, library in (("torch", torch_arrays), ("jax", jax_arrays)):
+        if name in sys.modules and sample is not None:
+            sample = library.computed_in(dtype, sample)
+    return sample
 
 
 def is_torch_module(thing: Any) -> bool:
@@ -202,52 +166,3 @@ def with_dtype_hint(function: Callable) -> Callable:
             raise
 
     return call
-
-
-def written_with(function: Any, library: str) -> bool:
-    """Check that the code of a function, or of one that it calls, names "jax" or "torch"."""
-    return library in sys.modules and _names(function, library, set())
-
-
-def _names(thing, library, seen):
-    kinds = {kind.__module__.partition(".")[0] for kind in type(thing).__mro__}
-    if kinds & {library, library + "lib"}:  # an array, a module, or compiled already
-        return True
-    thing = thing.func if isinstance(thing, partial) else thing
-    owner, thing = getattr(thing, "__self__", None), getattr(thing, "__func__", thing)
-    if isinstance(thing, (type, types.ModuleType)) or id(thing) in seen:
-        return False
-    seen.add(id(thing))
-    if not isinstance(thing, types.FunctionType):
-        parts = thing if isinstance(thing, (list, tuple)) else _parts(thing)
-        return any(_names(part, library, seen) for part in parts)
-    cells = zip(thing.__code__.co_freevars, thing.__closure__ or ())
-    filled = {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
-    found = {**thing.__globals__, **filled}
-    names = _names_in(thing.__code__)
-    if any(name.partition(".")[0] == library for name in names):  # it imports the library itself
-        return True
-    for value in [found[name] for name in names & set(found)] + _parts(owner, names):
-        module = getattr(value, "__module__", None) or type(value).__module__
-        if isinstance(value, types.ModuleType):
-            module = value.__name__
-        if str(module).partition(".")[0] == library or _names(value, library, seen):
-            return True
-    return False
-
-
-def _parts(owner, names=None):
-    """Return what an object keeps and its class's own methods, bound; those of some names."""
-    functions = vars(type(owner)) if hasattr(owner, "__dict__") else {}
-    parts = {
-        name: types.MethodType(part, owner)
-        for name, part in functions.items()
-        if isinstance(part, types.FunctionType)
-    }
-    parts.update(getattr(owner, "__dict__", {}))
-    return [part for name, part in parts.items() if names is None or name in names]
-
-
-def _names_in(code):
-    names = {*code.co_names, *code.co_freevars}
-    return names.union(*map(_names_in, (c for c in code.co_consts if type(c) is types.CodeType)))
