@@ -12,7 +12,7 @@ from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.queries.column_components import Components
-from nfref.tables.queries.marginals import ClosedForm
+from nfref.tables.queries.closed_form import ClosedForm
 
 FEW = {"random_state": 0}
 ONE_FLOW = {"members": 1, "epochs": 15, "random_state": 0}

@@ -17,8 +17,8 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.fitting import gaps
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan, TableFit
-from nfref.tables.queries import missing_cells
-from nfref.tables.queries.marginals import ClosedForm, Noise, reordered
+from nfref.tables.queries import answers
+from nfref.tables.queries.closed_form import ClosedForm, closed_weights
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import is_missing
 
@@ -557,14 +557,14 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
     density = fit_table(TableFit(columns, table, plan, 0, given=given)).density
     assert density.pool.names == ("nsf",)
     rows = [np.array([0.3, -1.0]), np.full(2, np.nan), np.array([0.2, 1.0])]
-    found = missing_cells.log_marginal(density, rows)
+    found = answers.log_marginal(density, rows)
     b = np.linspace(-8, 8, 8001)
     for k in range(2):
         whole = density.log_prob([np.full(len(b), rows[0][k]), b, np.full(len(b), rows[2][k])])
         expected = np.log(np.trapezoid(np.exp(whole), b))
         assert abs(found.log_prob[k] - expected) < 5 * found.error[k] < 0.3
         assert found.effective[k] > 100
-    filled = missing_cells.impute(density, rows, np.random.default_rng(1))
+    filled = answers.impute(density, rows, np.random.default_rng(1))
     assert np.all(np.isfinite(filled[1]))
 
 
@@ -577,14 +577,14 @@ def test_few_samples_suffice_where_their_error_is_small():
     gaps = x[:40].copy()
     gaps[:20, [1, 2]], gaps[20:, [0, 3]] = GAP, GAP
     density, table = model.density_, list(gaps.T)
-    found = missing_cells.log_marginal(density, table)
-    few = found.error <= missing_cells.SMALL_ERROR
+    found = answers.log_marginal(density, table)
+    few = found.error <= answers.SMALL_ERROR
     assert 0 < np.sum(few) < len(x)
-    assert np.sum(found.effective <= missing_cells.FIRST_DRAWS) > 10
-    assert np.all(found.effective[~few] <= missing_cells.DRAWS)
-    precise = missing_cells.log_marginal(density, [column[few] for column in table], 20_000)
-    assert np.all(np.abs(found.log_prob[few] - precise.log_prob) < 5 * missing_cells.SMALL_ERROR)
-    alone = missing_cells.log_marginal(density, [column[7:8] for column in table])
+    assert np.sum(found.effective <= answers.FIRST_DRAWS) > 10
+    assert np.all(found.effective[~few] <= answers.DRAWS)
+    precise = answers.log_marginal(density, [column[few] for column in table], 20_000)
+    assert np.all(np.abs(found.log_prob[few] - precise.log_prob) < 5 * answers.SMALL_ERROR)
+    alone = answers.log_marginal(density, [column[7:8] for column in table])
     assert alone.log_prob == pytest.approx(found.log_prob[7:8], abs=1e-12)
 
 

@@ -12,7 +12,7 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.queries import quantiles
 from nfref.tables.queries.column_grid import TOLERANCE, Line, _refined
 from nfref.tables.queries.conditional_sampler import ConditionalSampler
-from nfref.tables.queries.marginals import ClosedForm
+from nfref.tables.queries.closed_form import ClosedForm
 
 LEVELS = np.array([1e-7, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
 
@@ -202,7 +202,7 @@ def test_counts_are_tried_one_by_one():
     model = nfref.FlowDensity("mixture", columns={"x1": "count"}, random_state=0).fit(rows)
     numbers = np.arange(60.0)
     joint = np.exp(model.score_samples(np.stack([numbers, np.full(60, 5.5)], axis=1)))
-    mean, found, error = quantiles.predictions(
+    mean, found, error = answers.predictions(
         model.density_, [np.array([np.nan]), np.array([5.5])], "x1", [0.1, 0.5, 0.9]
     )
     below = np.cumsum(joint) / np.sum(joint)
