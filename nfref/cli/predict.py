@@ -14,7 +14,6 @@ from nfref.cli.score import tables_for
 from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
 from nfref.tables.queries.answers import impute, label_probabilities, predictions
-from nfref.tables.queries.conditional import Conditional
 from nfref.tables.queries.known_cells import row_given
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.reading import write_table
@@ -200,7 +199,7 @@ def fill(options: Filling) -> None:
         note(f"columns that the model does not know are written as they are: {listed}")
     density = model.density
     names = [column.name for column in density.columns]
-    rng, conditional = np.random.default_rng(options.seed), Conditional(density)
+    rng = np.random.default_rng(options.seed)
     order = data.columns if set(names) <= set(data.columns) else tuple(names)
     others = {
         name: as_stored(options.out, values)
@@ -211,7 +210,7 @@ def fill(options: Filling) -> None:
     writer(options.out, has_text)
 
     def whole(some):
-        filled = impute(density, some[: len(cells)], rng, conditional=conditional)
+        filled = impute(density, some[: len(cells)], rng)
         found = dict(zip((*names, *others), (*filled, *some[len(cells) :])))
         return stacked([found[name] for name in order])
 

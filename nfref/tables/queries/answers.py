@@ -50,10 +50,7 @@ class Marginal:
 
 
 def log_marginal(
-    density: TableDensity,
-    table: Sequence[Array],
-    draws: int | None = None,
-    conditional: Conditional | None = None,
+    density: TableDensity, table: Sequence[Array], draws: int | None = None
 ) -> Marginal:
     """Return the log-likelihood of the known cells of every row.
 
@@ -65,8 +62,6 @@ def log_marginal(
     draws : int, optional
         S, for each row with gaps. Without it, ``FIRST_DRAWS`` if they leave an error of at most
         ``SMALL_ERROR``, and ``DRAWS`` otherwise. The result of a row does not depend on the others.
-    conditional : Conditional, optional
-        That of the density, if you have one already.
 
     Returns
     -------
@@ -79,7 +74,7 @@ def log_marginal(
     places = np.flatnonzero(~whole)
     if not len(places):
         return found
-    conditional = conditional or Conditional(density)
+    conditional = Conditional.of(density)
     cells = conditional.encode([values[places] for values in table])
     stages = (FIRST_DRAWS, DRAWS - FIRST_DRAWS) if draws is None else (draws,)
     total, error, effective = _by_samples(conditional, cells, stages)
@@ -118,12 +113,7 @@ def _by_samples(conditional, cells, stages):
 # Samples ----------------------------------------------------------------------------------
 
 
-def impute(
-    density: TableDensity,
-    table: Sequence[Array],
-    rng: Generator,
-    conditional: Conditional | None = None,
-) -> list[Array]:
+def impute(density: TableDensity, table: Sequence[Array], rng: Generator) -> list[Array]:
     """Return the table with every gap sampled given the known cells of its row.
 
     Parameters
@@ -131,8 +121,6 @@ def impute(
     density : TableDensity
     table : list of (N,) arrays
     rng : numpy.random.Generator
-    conditional : Conditional, optional
-        That of the density, if you have one already.
 
     Returns
     -------
@@ -143,15 +131,11 @@ def impute(
     ColumnError
         If a column cannot take a known value of a row with gaps.
     """
-    return imputations(density, table, rng, 1, conditional)[0]
+    return imputations(density, table, rng, 1)[0]
 
 
 def imputations(
-    density: TableDensity,
-    table: Sequence[Array],
-    rng: Generator,
-    count: int,
-    conditional: Conditional | None = None,
+    density: TableDensity, table: Sequence[Array], rng: Generator, count: int
 ) -> list[list[Array]]:
     """Return ``count`` tables with every gap sampled, all from one set of weighted samples.
 
@@ -163,7 +147,7 @@ def imputations(
     filled = [[np.array(values) for values in table] for _ in range(count)]
     if not len(places):
         return filled
-    conditional = conditional or Conditional(density)
+    conditional = Conditional.of(density)
     cells = conditional.encode([values[places] for values in table])
     for rows, codes, u in _resampled(conditional, cells, rng, count):
         for k, one in enumerate(filled):
@@ -195,7 +179,7 @@ def sample_given(
     ValueError
         If a name or a value does not fit.
     """
-    table, conditional = row_given(density, given), Conditional(density)
+    table, conditional = row_given(density, given), Conditional.of(density)
     ((_, codes, u),) = _resampled(conditional, conditional.encode(table), rng, n)
     order = rng.permutation(n)
     drawn = density.sampled(codes[0, order], u[0, order])
@@ -287,7 +271,7 @@ def _values_of(density, table, name, draws):
     table = list(table)
     table[place] = np.full(len(table[0]), np.nan)
     check_known_cells(density, table)
-    conditional = Conditional(density)
+    conditional = Conditional.of(density)
     cells = conditional.encode(table)
     continuous = isinstance(column, Continuous)
     at = density.places[continuous].index(place)
@@ -383,13 +367,13 @@ def label_probabilities(density: TableDensity, table: Sequence[Array], name: str
     (N, L) array
         In the order of the column's labels; rows sum to one.
     """
-    place, conditional, found = _place_of(density, name), Conditional(density), []
+    place, found = _place_of(density, name), []
     table = list(table)
     table[place] = missing_cells_of(density.columns[place], len(table[place]))
     check_known_cells(density, table)
     for label in density.columns[place].labels:
         table[place] = np.full(len(table[place]), label, object)
-        found.append(log_marginal(density, table, conditional=conditional).log_prob)
+        found.append(log_marginal(density, table).log_prob)
     return shares_of(np.stack(found, axis=1))
 
 

@@ -115,6 +115,11 @@ class Conditional:
     def __init__(self, density: TableDensity) -> None:
         self.density = density
 
+    @classmethod
+    def of(cls, density: TableDensity) -> "Conditional":
+        """Return that of a density, which keeps it: its proposal is found once."""
+        return vars(density).setdefault("conditional", cls(density))
+
     @cached_property
     def _proposal(self) -> tuple[ClosedForm, Pool, Array, bool]:
         """(q, the members of p and q with p's weights, q's weights, whether q is p)."""
@@ -123,7 +128,7 @@ class Conditional:
         context = self.density.context(self.density.pilot(rng, 2000))
         pool, weights, is_exact = closed_weights(pool, rng, context)
         used = np.flatnonzero((pool.weights > 0) | (weights > 0))
-        members = tuple(_in_single(pool.members[k]) for k in used)
+        members = tuple(pool.members[k] for k in used)
         names = tuple(pool.names[k] for k in used)
         closed = ClosedForm.of(
             [one for one, weight in zip(members, weights[used]) if weight > 0],
@@ -182,7 +187,7 @@ class Conditional:
         hypercube = latin_hypercube(check_rng(rng), draws, width)[None] if shared else None
         for places, pattern in patterns_of(cells.known):
             missing = np.flatnonzero(~pattern[pooled])
-            if first in missing:
+            if first is not None and first in missing:
                 missing = np.append(first, np.setdiff1d(missing, [first]))
             combinations = self._combinations(pattern[coded])
             size = max(1, ROWS_AT_ONCE // max(draws, len(combinations or ())))
@@ -204,22 +209,21 @@ class Conditional:
 
     def _filled(self, places, cells, seen, missing, combinations, noise, rng):
         """Return a block of rows with the same gaps; with ``rng`` an unknown u is the pool's."""
-        density, draws = self.density, noise.shape[1]
+        pool, draws = self.density.pool, noise.shape[1]
         codes, log_prior = self._codes(cells.codes, seen, combinations, noise)
         count = codes.shape[1]
         u = np.repeat(cells.u[:, None], count, axis=1)
         enumerated = combinations is not None
         if not len(missing):
-            if density.pool is not None:
-                log_prior = log_prior + self._by_row(density.pool.log_prob, u, codes)
-            return _weighted(places, codes, u, log_prior, enumerated or density.pool is None)
-        if rng is not None and len(missing) == u.shape[2]:
+            if pool is not None:
+                log_prior = log_prior + self._by_row(pool.log_prob, u, codes)
+            return _weighted(places, codes, u, log_prior, enumerated or pool is None)
+        if rng is not None and pool is not None and len(missing) == u.shape[2]:
             which, _ = chosen_part(log_prior, noise[:, :, 0])
             codes = np.take_along_axis(codes, which[:, :, None], axis=1)
             flat = _flat(codes)
-            u = density.pool.sample(rng, len(flat), density.context(flat)).reshape(
-                len(places), draws, -1
-            )
+            u = pool.sample(rng, len(flat), self.density.context(flat))
+            u = u.reshape(*codes.shape[:2], -1)
             log_weight = np.logaddexp.reduce(log_prior, axis=1, keepdims=True) - np.log(draws)
             return _weighted(places, codes, u, np.repeat(log_weight, draws, axis=1), True)
         if len(missing) == 1 and count <= SEPARATE:  # each combination has samples of its own
@@ -239,7 +243,7 @@ class Conditional:
         closed, _, _, is_exact = self._proposal
         (rows, count, _), draws = codes.shape, noise.shape[1]
         observed, parts = others(missing, u.shape[2]), len(closed.parts)
-        joint = self._by_row(lambda *flat: closed.log_joint(flat[0], observed, *flat[1:]), u, codes)
+        joint = self._by_row(lambda u, context: closed.log_joint(u, observed, context), u, codes)
         joint = np.nan_to_num(joint.reshape(rows, count, parts), nan=-np.inf, neginf=-np.inf)
         joint = (log_prior[:, :, None] + joint).reshape(rows, -1)
         uniform = np.broadcast_to(noise[:, :, 0], (rows, draws))
@@ -265,18 +269,31 @@ class Conditional:
             log_weight = log_weight + self._by_row(self._log_ratio, u, codes)
         return codes, u, log_weight
 
-    def _log_ratio(self, u, context=None):
-        """Return log p - log q, (N,), of rows of the pool."""
+    def _log_ratio(self, u, context, single=False):
+        """Return log p - log q, (N,), of rows of the pool; ``single`` is the precision of flows."""
         _, members, weights, _ = self._proposal
-        found = members.log_probs(u, *(() if context is None else (context,)))
+        found = (self._in_single if single else members).log_probs(u, context)
         return members.pooled(found) - log_pool(found, weights)
+
+    @cached_property
+    def _in_single(self):
+        """The members of p and q, flows with parameters in single precision."""
+        pool = self._proposal[1]
+        members = [
+            replace(one, params=trees.cast(one.params, np.float32))
+            if isinstance(one, FittedFlow)
+            else one
+            for one in pool.members
+        ]
+        return replace(pool, members=tuple(members))
 
     def _interpolated(self, u, codes, column):
         """Return log p - log q, (N, S), of rows that differ in one column."""
         order = np.argsort(u[:, :, column], axis=1)
         nodes = order[:, np.unique(np.linspace(0, order.shape[1] - 1, NODES).round().astype(int))]
         some = (np.take_along_axis(part, nodes[:, :, None], axis=1) for part in (u, codes))
-        ratio = np.nan_to_num(self._by_row(self._log_ratio, *some), nan=-np.inf, neginf=-np.inf)
+        ratio = self._by_row(lambda *rows: self._log_ratio(*rows, single=True), *some)
+        ratio = np.where(np.isnan(ratio), -np.inf, ratio)
         top = np.max(ratio, axis=1, keepdims=True)
         ratio = np.where(np.isfinite(top), np.maximum(ratio, top + LEAST), LEAST)
         at = np.take_along_axis(u[:, :, column], nodes, axis=1)
@@ -285,18 +302,19 @@ class Conditional:
     def _by_row(self, function, u, codes):
         """Return ``function(u[, context])``, (N, S) or more, of u (N, S, D) and codes (N, S, J)."""
         context = self.density.context(np.nan_to_num(_flat(codes)))
-        found = function(_flat(u), *(() if context is None else (context,)))
+        found = function(_flat(u), context)
         return found.reshape(*u.shape[:2], *found.shape[1:])
 
     # Labels and counts ----------------------------------------------------------------------
 
     def _combinations(self, seen):
         """Return all combinations of the missing codes, a list; None if there are too many."""
+        discrete: Any = self.density.discrete
         sizes = []
         for j in np.flatnonzero(~seen):
-            column, part = self.density.coded_columns[j], self.density.discrete.parts[j]
-            known = column.kind == "category"
-            sizes.append(np.arange(len(column.labels)) if known else _likely_numbers(part))
+            column, part = self.density.coded_columns[j], discrete.parts[j]
+            labels = column.kind == "category"
+            sizes.append(np.arange(len(column.labels)) if labels else _likely_numbers(part))
         if np.prod([float(len(values)) for values in sizes]) > COMBINATIONS:
             return None
         return list(itertools.product(*sizes))
@@ -345,13 +363,6 @@ def _weighted(places, codes, u, log_weight, is_exact):
 def _flat(values):
     """Return (N, S, D) as (N * S, D)."""
     return values.reshape(values.shape[0] * values.shape[1], values.shape[2])
-
-
-def _in_single(member):
-    """Return a flow with its parameters in single precision, whose error in log p is small."""
-    if not isinstance(member, FittedFlow):
-        return member
-    return replace(member, params=trees.cast(member.params, np.float32))
 
 
 def _normal(uniform):

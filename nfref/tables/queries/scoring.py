@@ -17,7 +17,6 @@ from nfref.runtime.batching import in_blocks
 from nfref.tables.densities.encoder import POINTS, check_can_be_given
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.answers import DRAWS, Marginal, impute, log_marginal, sample_given
-from nfref.tables.queries.conditional import Conditional
 from nfref.tables.queries.known_cells import check_has_no_gap
 from nfref.tables.schema.columns import (
     Column,
@@ -84,9 +83,7 @@ def _work(density, params, x, cells):
     return rows * trees.count(flows)
 
 
-def marginal_of(
-    density: TableDensity, x: Array, first: int, conditional: Conditional, cells: bool | None
-) -> Marginal:
+def marginal_of(density: TableDensity, x: Array, first: int, cells: bool | None) -> Marginal:
     """Return the Marginal of rows of a table's density whose cells may be missing.
 
     Parameters
@@ -95,8 +92,6 @@ def marginal_of(
     x : (N, D) array
     first : int
         Number of the first row in messages.
-    conditional : Conditional
-        That of the density.
     cells : bool or None
         For which rows the density is averaged over their cells, as in
         :meth:`nfref.FlowDensity.score_samples`. Errors are those of the row itself.
@@ -107,10 +102,10 @@ def marginal_of(
         If a column cannot take its value, or a given column lacks one.
     """
     check_cells(density, list(x.T), first)
-    found = log_marginal(density, list(x.T), conditional=conditional)
+    found = log_marginal(density, list(x.T))
 
     def scores(table):
-        return log_marginal(density, table, conditional=conditional).log_prob
+        return log_marginal(density, table).log_prob
 
     average = density.cells.average(list(x.T), scores, found.log_prob, cells)
     return replace(found, log_prob=average)

@@ -9,10 +9,10 @@ import pytest
 import nfref
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
+from nfref.tables.estimators import posterior_maps
 from nfref.tables.estimators.posterior_fit import without_wide
 from nfref.tables.files.model_file import ModelError
 from nfref.tables.fitting import candidates
-from nfref.tables.estimators import posterior_maps
 
 FAST = {"flow": "nsf", "members": 1, "effort": "quick"}
 FACTOR = np.array([[1.0, 0.0], [0.8, 0.5]])
