@@ -24,7 +24,6 @@ from tests import flow_table
 from tests.high_precision import maps, precision_table
 from tests.high_precision.maps.transformers import TRANSFORMERS
 from tests.high_precision.meaning import MEANING
-from tests.oracle.survey.own_subjects import OWN
 from tests.tables.files.test_golden_models import NAMES, classes_in, header_of
 from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
@@ -140,20 +139,13 @@ def missing_files():
 
 
 def missing_measurements():
-    """Yield the rows that are missing on the pages of measured errors and of verdicts."""
+    """Yield the lines that are missing on the page of measured errors."""
     errors = text_of("docs/precision.rst")
     for name in precision_table.measured():
         if not re.search(rf"^    {name} ", errors, re.MULTILINE):
             yield (
                 "docs/precision.rst: add the lines that python -m "
                 f"tests.high_precision.precision_table {name} prints"
-            )
-    verdicts = " ".join(text_of("docs/scoreboard.rst").split())
-    for subject in OWN:
-        if not re.search(rf'(?<!\w){re.escape(subject.name)}"?,float64', verdicts):
-            yield (
-                "docs/scoreboard.rst: add the rows that python -m tests.oracle.survey --match "
-                f"'nfref {subject.name}' --reports FOLDER --page FILE writes"
             )
 
 
@@ -174,15 +166,12 @@ def test_every_property_in_a_report_of_the_oracle_is_declared():
         assert not new, f"nfref/oracle/checks/properties.py: add the meaning of {sorted(new)}"
 
 
-def test_every_adapter_is_declared_and_its_library_surveyed():
-    survey = text_of("tests/oracle/survey/*_subjects.py")
-    for start, adapter in adapters.BY_NAME.items():
-        name, library = adapter.__name__, start.partition(".")[0]
-        assert name in adapters.__all__ or library == "nfref", (
-            f"nfref/oracle/adapters/__init__.py: add {name} to __all__"
-        )
-        assert re.search(rf"\b(import|from) {library}\b", survey), (
-            f"tests/oracle/survey: add subjects of {library}, as jax_subjects.py has them"
+def test_every_library_with_an_adapter_has_a_test():
+    peers = text_of("tests/oracle/test_*.py", "tests/diagnostics/*.py")
+    for start in adapters.BY_NAME:
+        library = start.partition(".")[0]
+        assert re.search(rf"\b(import|from|importorskip\(\")\s*{library}\b", peers), (
+            f"tests/oracle/test_adapters_peers.py: add a right flow of {library}"
         )
 
 

@@ -48,42 +48,8 @@ function named() {
   }
 }
 
-// The scoreboard: a colour for each verdict, which its words say too, and a filter of its rows.
-function scoreboard() {
-  const board = document.querySelector("section#scoreboard");
-  if (!board) return;
-  const rows = [...board.querySelectorAll("tbody tr")].filter((row) => row.cells.length > 8);
-  for (const row of rows) {
-    row.closest("table").classList.add("verdicts");
-    for (const cell of [...row.cells].slice(2)) {
-      const text = cell.textContent.trim();
-      cell.classList.add(text === "yes" || text === "ok" ? "verdict-yes" : text === "–" ? "verdict-none"
-        : text.split(", ").every((one) => one.startsWith("?")) || text === "inconclusive"
-          ? "verdict-open" : "verdict-failed");
-    }
-  }
-  const label = document.createElement("label"), input = document.createElement("input");
-  const count = document.createElement("output");
-  Object.assign(input, { type: "search", placeholder: "coupling, float32, failed, round_trip ..." });
-  label.className = "filter";
-  label.append("Rows that hold all of these words: ", input, count);
-  const filter = () => {
-    const words = input.value.toLowerCase().split(/\s+/);
-    let shown = 0;
-    for (const row of rows) {
-      row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
-      shown += !row.hidden;
-    }
-    count.textContent = ` ${shown} of ${rows.length}`;
-  };
-  input.addEventListener("input", filter);
-  filter();
-  board.querySelector("h1").after(label);
-}
-
 document.addEventListener("DOMContentLoaded", () => {
   named();
-  scoreboard();
   enlarge();
   for (const image of document.querySelectorAll("article a.enlarged")) {
     const box = Object.assign(document.createElement("div"), { className: "figure-wrapper" });

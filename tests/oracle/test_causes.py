@@ -1,99 +1,11 @@
-"""The first line of a report names the cause; right subjects that were accused are not."""
-
-from functools import cache
+"""Rules of the first line, and right subjects that were accused."""
 
 import numpy as np
 import pytest
 
 from nfref.oracle import check_density, check_flow
 from nfref.oracle.checks.constants import nearest
-from tests.oracle import (
-    but,
-    causes,
-    partly,
-    right_variations,
-    usual_mistakes,  # noqa: F401 (adds to causes.WRONG)
-)
-
-# One or two of each kind; the others take as long again.
-PLAIN = (
-    "conditioner in float16",
-    "output of the conditioner in float16",
-    "one fixed probe of Hutchinson",
-    "log_det less a part of its mean and a context",
-    "noise of 1e-8 by place",
-    "mean of each batch",
-    "float32 from the 40th call",
-    "density: (D - 1)/2 log 2 pi",
-    "log_prob: variance for scale",
-    "sampler: forgets its scale",
-    "the last context is remembered",
-    "inverse's log_det not negated",
-    "scale clipped in the inverse alone",
-    "bisection of 26 steps",
-    "answer kept by the shape of the rows",
-    "log(p + 1e-4)",
-    "Cholesky factor not transposed",
-)
-# Known to be missed, or named by what follows from it.
-MISSED = (
-    "log-scale on a grid of 1/64",
-    "mixture weights to the power 1.15, D = 2",
-    "context through int",
-    "softplus: log_det of the value",
-    "the wrong root for negative numbers",
-    "Laplace: log b for log 2b",
-)
-
-
-judged = cache(causes.judge)
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        pytest.param(
-            one,
-            id=f"{one.kind}: {one.name}",
-            marks=[] if one.name in PLAIN else pytest.mark.thorough,
-        )
-        for one in causes.WRONG
-        if one.name not in MISSED
-    ],
-)
-def test_the_first_line_names_the_cause(subject):
-    report = judged(subject)
-    assert subject.is_named_by(report), report.summary
-
-
-def test_there_are_enough_of_them():
-    names = [(one.kind, one.name) for one in causes.WRONG]
-    assert len(set(names)) == len(names) >= 180
-
-
-# A few of each kind; the table runs all.
-RIGHT = (
-    "half-open supports, pareto",
-    "a support without domain, annulus",
-    "a support that moves with the context, both ends",
-    "mixtures, one inside the other",
-    "conditional normal, correlation",
-    "closed maps, sinh-arcsinh",
-    "an autoregressive sampler, deep",
-    "tables, a count and its waiting time",
-)
-
-
-@pytest.mark.parametrize("name", partly(RIGHT, "closed maps, sinh-arcsinh"))
-def test_right_variations_are_not_accused(name):
-    report = right_variations.judge(right_variations.OWN[name], 0)
-    assert not report.failures, report.summary
-
-
-def test_a_lead_is_not_overtaken_by_a_later_hint():
-    (subject,) = [one for one in causes.WRONG if one.name == "one fixed probe of Hutchinson"]
-    report = judged(subject)
-    assert report.lead.name == "log_det_forward" and "iteration" not in report.summary
+from tests.oracle import but, causes
 
 
 @pytest.mark.parametrize(

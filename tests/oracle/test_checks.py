@@ -216,33 +216,6 @@ test_every_property_is_a_case = property_tests(
 )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        if name == "modes, D = 2"
-        else pytest.param(
-            name, marks=pytest.mark.slow if k % 2 or "D = 30" in name else pytest.mark.thorough
-        )
-        for k, name in enumerate(list(SOUND)[::9])
-    ],
-)
-def test_nasty_right_ones_are_not_accused(name):
-    """A part of the suite; ``python -m tests.oracle.false_alarms --nasty`` runs all of it."""
-    with np.errstate(all="ignore"):
-        arguments = SOUND[name](rng(7))
-    check = check_density if "log_prob" in arguments else check_flow
-    check(**arguments, rng=rng(8)).raise_if_failed()
-
-
-@pytest.mark.thorough
-def test_a_complex_step_through_bisection_accuses_nobody():
-    """It carries the imaginary part along: right where the map is straight, or nearly so."""
-    for seed in (5, 6):
-        report = check_flow(**SOUND["steep step, D = 1, float64"](rng(seed)), rng=rng(seed))
-        assert report.ok, report
-
-
 @pytest.mark.parametrize("offset", [pytest.param(0.0, marks=pytest.mark.thorough), 1.0])
 def test_mass_that_rounds_onto_an_end_is_not_missed(offset):
     """x = exp(-1 / z^2) is 0 in float64 below z = 0.037, for a tenth of the rows at D = 3."""

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from nfref.oracle import check_density, check_flow
-from tests.oracle import but, but_of_flows, further_cases, power
+from tests.oracle import but, but_of_flows, further_cases, subjects
 from tests.oracle.mutants.wrappers import right
 
 
@@ -370,7 +370,7 @@ def test_mass_that_a_rough_integral_misses_is_no_fault_of_log_prob(dim):
         narrow = further_cases.WRONG["narrow piece drawn too often"]
         report = further_cases.judge(narrow, 0, skip=skip)
     else:
-        pair = power.SAMPLERS["variance 10 % too large"](dim)
+        pair = subjects.SAMPLERS["variance 10 % too large"](dim)
         report = check_density(*pair, dim=dim, rng=rng(), skip=skip)
     assert report.lead.name == "sample_follows"
     assert "so log_prob is wrong" not in report.summary, report.summary

@@ -9,7 +9,7 @@ from nfref.oracle.checks import normalisation, sampler
 from nfref.oracle.checks.sampler import independent
 from nfref.oracle.instruments.guarded_calls import TimedOut
 from nfref.oracle.instruments.importance import bridge, bumps
-from nfref.oracle.instruments.jacobian import complex_step, differentiate, log_determinants
+from nfref.oracle.instruments.jacobian import differentiate, log_determinants
 from nfref.oracle.instruments.kinks import find_kinks
 from nfref.oracle.instruments.probes import as_domain, make_probes
 from nfref.oracle.instruments.quadrature import line_integral
@@ -63,14 +63,6 @@ def test_a_kink_that_curvature_hides_at_long_steps(size, at):
 
     found = differentiate(curved, np.zeros((1, 1), np.float32), np.ones((1, 1)))
     assert abs(found.jacobian[0, 0, 0] - np.cos(at) + size) < 2 * found.error[0, 0, 0]
-
-
-def test_complex_step_is_exact_where_differences_are_not():
-    points = rng().standard_normal((20, 3))
-    found = complex_step(lambda rows, owner: np.sin(rows) * rows[:, :1], points)
-    diagonal = np.cos(points) * points[:, :1]
-    np.testing.assert_allclose(found[:, 1, 1], diagonal[:, 1], rtol=1e-15)
-    np.testing.assert_allclose(found[:, 2, 0], np.sin(points[:, 2]), rtol=1e-15)
 
 
 def test_log_determinants_know_their_error():

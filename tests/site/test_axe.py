@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser import CHROMIUM, Browser
 
-# A page of each kind; that of the scoreboard has too many cells for axe-core.
+# A page of each kind.
 PAGES = (
     "index.html",
     "lessons/index.html",

@@ -500,37 +500,3 @@ def test_sliders_move_by_the_keyboard(tmp_path):
                 assert picture != before[0], (name, slider)
                 numbers_change |= numbers != before[1]
             assert numbers_change, name
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-def test_rows_of_the_scoreboard_are_coloured_and_filtered(tmp_path):
-    rows = [
-        ("MAF", "float32", "ok", *["yes"] * 6, "–"),
-        ("NSF", "float64", "failed", "yes", "round_trip", *["yes"] * 5),
-        ("NAF", "float32", "inconclusive", "? sweep", *["yes"] * 6),
-    ]
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    page = tmp_path / "page.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">'
-        f'<script src="{(STATIC / "nfref.js").as_uri()}"></script><article>'
-        f'<section id="scoreboard"><h1>s</h1><table><tbody>{body}</table></section>'
-    )
-    with Browser(tmp_path / "profile") as browser:
-        assert browser.open(page.as_uri()) == []
-        classes = browser.value(
-            "[...document.querySelectorAll('tr')].map(row => "
-            "[...row.cells].slice(2, 5).map(cell => cell.className))"
-        )
-        yes, failed, unsure = (f"verdict-{name}" for name in ("yes", "failed", "open"))
-        assert classes == [[yes] * 3, [failed, yes, failed], [unsure, unsure, yes]]
-        browser.value(
-            "input = document.querySelector('label.filter input'); "
-            "input.value = 'float32 OK'; input.dispatchEvent(new Event('input'))"
-        )
-        assert browser.value("[...document.querySelectorAll('tr')].map(row => row.hidden)") == [
-            False,
-            True,
-            True,
-        ]
-        assert browser.value("document.querySelector('.filter output').textContent") == " 1 of 3"

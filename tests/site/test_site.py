@@ -38,7 +38,7 @@ NOT_RUN = {
     ("golden_vectors", "def test_against_nfref"): "a sketch: the consumer has to write build()",
     (
         "oracle",
-        "adapters.from_torch",
+        "adapters.of(module",
     ): "other libraries' modules; tests/oracle/test_user_objects.py has their like",
     (
         "oracle",

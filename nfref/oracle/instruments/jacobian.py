@@ -178,19 +178,6 @@ def _choose(slope, bend, rounding, steps):
     return np.where(broken, np.nan, estimate), np.where(broken, np.inf, error)
 
 
-def complex_step(function: Callable[..., Array], points: Array) -> Array:
-    """Return Jacobians (P, K, D) by the complex step: Im f(p + i h e_j) / h with a negligible h^2.
-
-    There is no cancellation, hence no step to choose. The result is right only if f is analytic in
-    the arithmetic of its code; the caller compares it with :func:`differentiate`.
-    """
-    count, dim = points.shape
-    step = 1e-30
-    rows = (points[:, None, :] + 1j * step * np.eye(dim)).reshape(-1, dim)
-    values = function(rows, np.repeat(np.arange(count), dim))
-    return (values.imag / step).reshape(count, dim, -1).transpose(0, 2, 1)
-
-
 @dataclass(frozen=True)
 class LogDeterminants:
     """log |det J| of each Jacobian, with its error and the sign of det J."""
