@@ -145,6 +145,27 @@ for _name, _short in (("float16", half), ("float32", single)):
         words="precision" if _name == "float16" else "float32",
     )
     add("short format", f"rows in {_name}", coupling(lambda rng, s=_short: dict(latent=s)), *SHORT)
+
+
+@wrong("short format", "conditioner in float32, D = 2, one layer", *SHORT, words="float32")
+def one_layer(rng):
+    """The log-scale that column 0 gives is flat between steps, so log_det is exact."""
+
+    def terms(first):
+        log_scale, shift = 0.5 * single(np.sin(3 * single(first))), single(np.cos(single(first)))
+        return log_scale, shift
+
+    def forward(z):
+        log_scale, shift = terms(z[:, :1])
+        return np.c_[z[:, :1], z[:, 1:] * np.exp(log_scale) + shift], log_scale[:, 0]
+
+    def inverse(x):
+        log_scale, shift = terms(x[:, :1])
+        return np.c_[x[:, :1], (x[:, 1:] - shift) * np.exp(-log_scale)], -log_scale[:, 0]
+
+    return dict(forward=forward, inverse=inverse, dim=2)
+
+
 add(
     "short format",
     "conditioner in float16, D = 2",

@@ -31,10 +31,12 @@ from tests.oracle.sound import SOUND
 WRONG = [*causes.WRONG]
 RIGHT = {f"nasty: {name}": build for name, build in SOUND.items()}
 # What a report on a wrong sampler, or a wrong log-density, may name first.
-SAMPLES = (
-    "sample_follows sample_independent sample_generator sample_shape normalised answers shapes "
-    "log_det precision round_trip"
-).split()
+SAMPLES = tuple(
+    (
+        "sample_follows sample_independent sample_generator sample_shape normalised answers shapes "
+        "log_det precision round_trip"
+    ).split()
+)
 
 
 def judge(build, seed=0, **options):

@@ -219,6 +219,15 @@ def test_distrax_and_tfp_distributions(rng):
     assert report["shapes_forward"].verdict == "pass", report
 
 
+def test_a_transform_and_a_distribution_of_numpyro(rng):
+    import numpyro.distributions as dist
+
+    transform = dist.transforms.AffineTransform(0.5, 2.0)
+    fine(check_flow(**adapters.of(transform, rng=rng), dim=2, rng=rng, **QUICK))
+    normal = dist.MultivariateNormal(np.zeros(2), np.eye(2))
+    fine(check_density(**adapters.of(normal, rng=rng), dim=2, rng=rng, **QUICK))
+
+
 @pytest.mark.parametrize("with_pyro", [False, True])
 def test_inverses_of_torch_are_copied_whole(rng, with_pyro):
     import torch

@@ -40,7 +40,7 @@ def own_functions(thing: Any, dtype: DTypeLike, train: bool = False) -> dict[str
         return {**found, **note_of_mode(thing, train)}
     if has(thing, "log_prob"):
         log_prob, gradient = of_any_arrays(thing.log_prob, None, dtype)
-        found = {"log_prob": log_prob, "gradient": gradient}
+        found = {"log_prob": log_prob, **({"gradient": gradient} if gradient else {})}
         return {**found, "sample": _sample_of(thing, dtype)} if has(thing, "sample") else found
     if not has(thing, "inverse"):
         return None
@@ -55,7 +55,7 @@ def functions_of(pair: Any, dtype: DTypeLike) -> dict[str, Any]:
         gradients.append(None)
         if function is not None:
             found[name], gradients[-1] = of_any_arrays(function, 1, dtype)
-    return {**found, "gradient": tuple(gradients)}
+    return {**found, "gradient": tuple(gradients)} if any(gradients) else found
 
 
 def of_any_arrays(function: Callable, part: int | None, dtype: DTypeLike) -> tuple[Callable, Any]:

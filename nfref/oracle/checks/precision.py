@@ -12,6 +12,7 @@ PIECES, PIECE = 64, 2.0**-9
 SMALL, SMALLEST = 2.0**-21, 2.0**-30
 EXACT = 1e-10  # nats; float32 leaves more
 STEPPED, STILL = 0.25, 0.5  # shares of the pieces with a jump; of those that stand still
+COLUMNS = 4  # most columns that are moved alone
 FINER = 64  # in pieces as much shorter, fewer of them contain a step of the subject's own
 
 
@@ -47,8 +48,20 @@ def precise(name: str, measured: Measurement) -> Row:
 
 def _stepped(ask, start, scale, measured):
     """Return what shows steps along lines from (P, W), or ""; None if answers hardly change."""
-    rng = np.random.default_rng(0)
+    rng, width = np.random.default_rng(0), start.shape[1]
     way = scale * rng.uniform(0.5, 1, start.shape) * rng.choice([-1.0, 1.0], start.shape)
+    words = _stepped_along(ask, start, way, measured)
+    # A column that moves smoothly with itself may hide the steps of a conditioner of the others.
+    for column in rng.permutation(width)[:COLUMNS] if width > 1 else ():
+        if words:
+            break
+        alone = way * (np.arange(width) == column)
+        words = _stepped_along(ask, start, alone, measured) or words
+    return words
+
+
+def _stepped_along(ask, start, way, measured):
+    """Return what shows steps along these lines, or ""; None if answers hardly change."""
     change, due, jumps, stays = _along(ask, start, way, PIECES, PIECE)
     stepped, still = np.mean(jumps, axis=1), np.mean(stays, axis=1)
     if np.max(np.median(stepped, axis=0)) > STEPPED:
@@ -96,7 +109,7 @@ def _along(ask, start, way, pieces, piece):
     due = np.abs(change) * SMALLEST / piece > size[:, 1:]
     # Beside the end of a domain such a step may be too small to change a row.
     moves = SMALLEST * np.abs(way) > 64 * np.finfo(np.float64).eps * np.abs(start)
-    due &= np.all(moves, axis=1)[:, None, None]
+    due &= np.all(moves | (way == 0), axis=1)[:, None, None]
     jumps = jump > piece * (bend + 2 * size[:, 1:] / SMALL)
     return change, due, jumps, due & (nearest == here)[:, 1:]
 
