@@ -184,7 +184,7 @@ class TableDensity(Configuration):
         Raises
         ------
         ValueError
-            If some columns are given: :mod:`nfref.tables.queries.answers` samples the others.
+            If some columns are given: :mod:`nfref.tables.queries.missing_cells` samples the others.
         """
         if self.given:
             raise ValueError(

@@ -27,7 +27,7 @@ from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.supports import choose_supports
-from nfref.tables.queries import answers
+from nfref.tables.queries import missing_cells
 from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
@@ -348,10 +348,10 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         check_is_fitted(self)
         table = self._table(X)
         draws = None if draws is None else check_count("draws", draws, 2)
-        found = answers.log_marginal(self.density_, table, draws)
+        found = missing_cells.log_marginal(self.density_, table, draws)
 
         def scores(own):
-            return answers.log_marginal(self.density_, own, draws).log_prob
+            return missing_cells.log_marginal(self.density_, own, draws).log_prob
 
         answer = [self.density_.cells.average(table, scores, found.log_prob, cells)]
         if return_spread:
@@ -468,7 +468,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         count = 1 if draws is None else check_count("draws", draws)
         table = self._table(X)
         rng = np.random.default_rng(_seed_of(random_state))
-        found = answers.imputations(self.density_, table, rng, count)
+        found = missing_cells.imputations(self.density_, table, rng, count)
         tables = [self._like_data(one, X) for one in found]
         return tables[0] if draws is None else tables
 

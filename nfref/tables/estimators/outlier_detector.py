@@ -38,7 +38,8 @@ from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.queries import outlier_measures
-from nfref.tables.queries.answers import log_marginal
+from nfref.tables.queries.conditional_sampler import ConditionalSampler
+from nfref.tables.queries.missing_cells import log_marginal
 from nfref.tables.schema.columns import is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, keys_of
 
@@ -226,13 +227,16 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         """Return log p(x_j | x without x_j), (N, D)."""
         found = np.full((len(table[0]), len(table)), np.nan)
         whole = log_marginal(self.density_, table).log_prob
+        sampler = ConditionalSampler(self.density_)
         for j, values in enumerate(table):
             here = np.flatnonzero(~is_missing(values))
             if self.columns_[j].name in self.density_.given or not len(here):
                 continue
             rest = _some(table, here)
             rest[j] = missing_cells_of(self.columns_[j], len(here))
-            found[here, j] = whole[here] - log_marginal(self.density_, rest).log_prob
+            found[here, j] = (
+                whole[here] - log_marginal(self.density_, rest, sampler=sampler).log_prob
+            )
         return found
 
     def decision_function(self, X: ArrayLike) -> Array:

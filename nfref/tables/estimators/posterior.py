@@ -24,13 +24,14 @@ from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, ArrayLike, Callable, Mapping, PathLike, Sequence
 from nfref.runtime.checks import check_choice, check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.estimators import posterior_maps, posterior_rows
+from nfref.tables.estimators import posterior_rows
 from nfref.tables.estimators.posterior_calibration import Calibration
 from nfref.tables.estimators.posterior_evidence import by_halves, target_values, with_insurance
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
+from nfref.tables.queries import pool_maps
 from nfref.tables.schema.columns import as_numbers, is_frame
 
 MOMENT_DRAWS = 2**14
@@ -539,7 +540,7 @@ class Posterior:
         posterior_rows.check_inside("t", rows, self.names, self._record.options["supports"])
         table = self._table(rows)
         _, u, _ = self.density.encode(table)
-        gradient = posterior_maps.log_prob_gradient(self._pool, u, self._context(len(rows)))
+        gradient = pool_maps.log_prob_gradient(self._pool, u, self._context(len(rows)))
         for place, k in enumerate(self.density.places[1]):
             slope, own = self.density.columns[k].slopes(table[k])
             gradient[:, place] = gradient[:, place] * slope + own
@@ -549,7 +550,7 @@ class Posterior:
         """Return the parameters at points of the unit cube: uniform points become samples.
 
         So this posterior can be the prior of a nested sampler. The first coordinate also chooses
-        the member of the pool (:mod:`nfref.tables.estimators.posterior_maps`).
+        the member of the pool (:mod:`nfref.tables.queries.pool_maps`).
 
         Parameters
         ----------
@@ -564,7 +565,7 @@ class Posterior:
         if not np.all((cube >= 0) & (cube <= 1)):
             raise ValueError(f"u: expected numbers in [0, 1], got {shortened(cube)}")
         context = self._context(len(cube))
-        found = self._decoded(posterior_maps.from_unit_cube(self._pool, cube, context))
+        found = self._decoded(pool_maps.from_unit_cube(self._pool, cube, context))
         return found[0] if alone else found
 
     # Pictures and files ---------------------------------------------------------------------

@@ -9,8 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from nfref.runtime.annotations import Array, ArrayLike, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables.estimators.validation import EstimatorRows
-from nfref.tables.queries import answers
-from nfref.tables.queries.known_cells import check_known
+from nfref.tables.queries import quantiles
+from nfref.tables.queries.given_values import check_known
 
 
 def _has_labels(estimator):
@@ -42,9 +42,9 @@ class Predictions(EstimatorRows):
         """
         column, table = self._asked(X, column)
         if column.kind == "category":
-            found = answers.label_probabilities(self.density_, table, column.name)
+            found = quantiles.label_probabilities(self.density_, table, column.name)
             return column.decode(np.argmax(found, axis=1))
-        return answers.predictions(self.density_, table, column.name, ())[0]
+        return quantiles.predictions(self.density_, table, column.name, ())[0]
 
     @available_if(_has_labels)
     def predict_proba(self, X: ArrayLike, column: str | None = None) -> Array:
@@ -67,7 +67,7 @@ class Predictions(EstimatorRows):
                 f"column: expected a category, got {column.name!r}, which holds "
                 "numbers (predict_quantiles gives their quantiles)"
             )
-        return answers.label_probabilities(self.density_, table, column.name)
+        return quantiles.label_probabilities(self.density_, table, column.name)
 
     @overload
     def predict_quantiles(
@@ -131,7 +131,7 @@ class Predictions(EstimatorRows):
         levels = np.asarray(levels, np.float64)
         if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
             raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
-        _, found, error = answers.predictions(
+        _, found, error = quantiles.predictions(
             self.density_, table, column.name, levels.tolist(), check_count("draws", draws, 2)
         )
         return (found, error) if return_error else found
@@ -175,4 +175,4 @@ class Predictions(EstimatorRows):
         """
         check_is_fitted(self)
         table = self._table(X)
-        return answers.distribution(self.density_, table, column, check_count("draws", draws, 2))
+        return quantiles.distribution(self.density_, table, column, check_count("draws", draws, 2))

@@ -15,9 +15,10 @@ from nfref.runtime.annotations import Any, Array, Generator, Iterator, Params, S
 from nfref.runtime.backends import backend, chosen
 from nfref.runtime.batching import in_blocks
 from nfref.tables.densities.encoder import POINTS, check_can_be_given
+from nfref.tables.densities.limited_sum import sample_where
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries.answers import DRAWS, Marginal, impute, log_marginal, sample_given
-from nfref.tables.queries.known_cells import check_has_no_gap
+from nfref.tables.queries.conditional_sampler import ConditionalSampler, check_has_no_gap
+from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
 from nfref.tables.schema.columns import (
     Column,
     Continuous,
@@ -83,7 +84,9 @@ def _work(density, params, x, cells):
     return rows * trees.count(flows)
 
 
-def marginal_of(density: TableDensity, x: Array, first: int, cells: bool | None) -> Marginal:
+def marginal_of(
+    density: TableDensity, x: Array, first: int, sampler: ConditionalSampler, cells: bool | None
+) -> Marginal:
     """Return the Marginal of rows of a table's density whose cells may be missing.
 
     Parameters
@@ -92,6 +95,8 @@ def marginal_of(density: TableDensity, x: Array, first: int, cells: bool | None)
     x : (N, D) array
     first : int
         Number of the first row in messages.
+    sampler : ConditionalSampler
+        The sampler of that density.
     cells : bool or None
         For which rows the density is averaged over their cells, as in
         :meth:`nfref.FlowDensity.score_samples`. Errors are those of the row itself.
@@ -102,10 +107,17 @@ def marginal_of(density: TableDensity, x: Array, first: int, cells: bool | None)
         If a column cannot take its value, or a given column lacks one.
     """
     check_cells(density, list(x.T), first)
-    found = log_marginal(density, list(x.T))
+    rows = with_gaps(x.T)
+    found = Marginal.exact(np.empty(len(x)))
+    if not np.all(rows):
+        found.log_prob[~rows] = log_prob(density, None, x[~rows])
+    if np.any(rows):
+        part = log_marginal(density, list(x[rows].T), sampler=sampler)
+        for field in ("log_prob", "error", "effective"):
+            getattr(found, field)[rows] = getattr(part, field)
 
     def scores(table):
-        return log_marginal(density, table).log_prob
+        return marginal_of(density, stacked(table), first, sampler, False).log_prob
 
     average = density.cells.average(list(x.T), scores, found.log_prob, cells)
     return replace(found, log_prob=average)
@@ -166,20 +178,10 @@ def sample_table(
 
     if within is None:
         return some(n)
-    kept: list[list[Array]] = []
-    count = tried = 0
-    while not kept or count < n:
-        drawn = some(n - count)
-        good = inside(density.columns, drawn, within, tuple(given or ()))
-        kept.append([values[good] for values in drawn])
-        tried += n - count
-        count += int(np.sum(good))
-        if tried > 1000 * (count + 1):
-            raise ValueError(
-                f"within: expected a range in which rows are drawn, got {within:g}, in which "
-                f"{count} of {tried} were"
-            )
-    return [np.concatenate(parts) for parts in zip(*kept)]
+    refusal = f"within: expected a range in which rows are drawn, got {within:g}"
+    return sample_where(
+        some, n, lambda rows: inside(density.columns, rows, within, tuple(given or ())), refusal
+    )
 
 
 def inside(

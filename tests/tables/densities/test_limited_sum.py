@@ -5,7 +5,7 @@ import pytest
 
 import nfref
 from nfref.tables.fitting.supports import choose_supports
-from nfref.tables.queries.answers import log_marginal, sample_given
+from nfref.tables.queries.missing_cells import log_marginal, sample_given
 from nfref.tables.schema.column_inference import find_columns
 
 

@@ -9,10 +9,10 @@ import pytest
 import nfref
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
-from nfref.tables.estimators import posterior_maps
 from nfref.tables.estimators.posterior_fit import without_wide
 from nfref.tables.files.model_file import ModelError
 from nfref.tables.fitting import candidates
+from nfref.tables.queries import pool_maps
 
 FAST = {"flow": "nsf", "members": 1, "effort": "quick"}
 FACTOR = np.array([[1.0, 0.0], [0.8, 0.5]])
@@ -146,13 +146,13 @@ def test_prior_transform_maps_the_cube_onto_the_density(of_bounded):
     # Within a piece of the cube, 1 / |det J| is the weighted density of its member.
     pool = of_bounded.density.pool
     cube = np.random.default_rng(5).uniform(0.02, 0.98, (60, 4))
-    rows = posterior_maps.from_unit_cube(pool, cube)
+    rows = pool_maps.from_unit_cube(pool, cube)
     step = 1e-6
     jacobians = np.stack(
         [
             (
-                posterior_maps.from_unit_cube(pool, cube + step * e)
-                - posterior_maps.from_unit_cube(pool, cube - step * e)
+                pool_maps.from_unit_cube(pool, cube + step * e)
+                - pool_maps.from_unit_cube(pool, cube - step * e)
             )
             / (2 * step)
             for e in np.eye(4)
@@ -442,7 +442,7 @@ def test_gradient_of_an_unknown_member_is_refused(of_chain):
     member = FittedFlow(None, None)
     pool = Pool((member,), np.ones(1), ("other",))
     with pytest.raises(TypeError, match="unit cube: expected flows over a standard normal base"):
-        posterior_maps.from_unit_cube(Pool((object(),), np.ones(1), ("x",)), np.zeros((1, 2)))
+        pool_maps.from_unit_cube(Pool((object(),), np.ones(1), ("x",)), np.zeros((1, 2)))
     assert pool.flows == [0]
 
 

@@ -17,8 +17,8 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.fitting import gaps
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan, TableFit
-from nfref.tables.queries import answers
-from nfref.tables.queries.closed_form import ClosedForm, chosen_part, closed_weights
+from nfref.tables.queries import missing_cells
+from nfref.tables.queries.marginals import ClosedForm, Noise, reordered
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import is_missing
 
@@ -98,13 +98,23 @@ def closed_forms(seed=0):
     return Pool(members, np.array([0.5, 0.3, 0.2]), ("mixture", "gaussian", "wide"))
 
 
+def test_reordered_factor():
+    rng = np.random.default_rng(0)
+    factor = np.tril(rng.standard_normal((4, 4))) + 3 * np.eye(4)
+    order = np.array([2, 0, 3, 1])
+    found = reordered(factor, order)
+    np.testing.assert_allclose(
+        found @ found.T, (factor @ factor.T)[np.ix_(order, order)], rtol=1e-13
+    )
+    assert np.all(np.diag(found) > 0) and np.all(np.triu(found, 1) == 0)
+
+
 @pytest.mark.parametrize("observed", [[], [1], [0, 2], [0, 1, 2]])
 def test_closed_form_marginals_are_integrals(observed):
     """Integrate one and two columns by quadrature, all by the density; no column gives 1."""
     pool, observed = closed_forms(), np.array(observed, int)
-    same, weights, is_exact = closed_weights(pool, np.random.default_rng(0))
-    assert is_exact and same is pool
-    near = ClosedForm.of(pool.members, weights, 2)
+    near = ClosedForm.proposal_for(pool, np.random.default_rng(0))
+    assert near.is_exact
     rng = np.random.default_rng(1)
     u, context = rng.standard_normal((3, 3)), rng.standard_normal((3, 2))
     found = near.log_prob(u, observed, context)
@@ -131,11 +141,11 @@ def test_closed_form_marginals_are_integrals(observed):
 def test_closed_form_draws_follow_the_conditional():
     """Compare P(u_2 <= t | u_0, u_1) of samples with a ratio of integrals of the joint."""
     pool = closed_forms()
-    near, n = ClosedForm.of(pool.members, pool.weights, 2), 20_000
+    near, n = ClosedForm.proposal_for(pool, np.random.default_rng(0)), 20_000
     u, context = np.tile([0.5, -1.0, 0.0], (n, 1)), np.tile([1.0, -0.5], (n, 1))
-    uniform = np.random.default_rng(1).random((n, 1))
-    chosen, rest = chosen_part(near.log_joint(u, np.array([0, 1]), context), uniform)
-    drawn = near.fill(u, np.array([2]), chosen[:, 0], stats.norm.ppf(rest), context)
+    noise = Noise.sample(np.random.default_rng(1), 1, n, 3)
+    drawn, log_known = near.fill(u, np.array([0, 1]), noise, context)
+    np.testing.assert_array_equal(log_known, near.log_prob(u, np.array([0, 1]), context))
     np.testing.assert_array_equal(drawn[:, :2], u[:, :2])
     s = np.linspace(-10, 10, n)
     grid = np.stack([u[:, 0], u[:, 1], np.sinh(s)], axis=1)
@@ -217,12 +227,13 @@ def test_missing_labels_are_summed_over(mixed):
 
 
 def test_missing_counts_are_summed_over(mixed):
-    """The sum over numbers is exact but for the shape of tails beyond all likely ones."""
+    """Compare with a mean over samples, within the standard error."""
     data, model = mixed
     rows = data.iloc[:10].copy()
     parts = [model.score_samples(rows.assign(count=float(k))) for k in range(80)]
-    found = model.score_samples(rows.assign(count=GAP))
-    np.testing.assert_allclose(found, np.logaddexp.reduce(parts, axis=0), atol=2e-3)
+    found, error = model.score_samples(rows.assign(count=GAP), return_error=True)
+    z = (found - np.logaddexp.reduce(parts, axis=0)) / error
+    assert np.all(error < 0.2) and np.max(np.abs(z)) < 4.5
 
 
 # One column given others ------------------------------------------------------------------
@@ -306,9 +317,9 @@ def test_many_imputations_share_the_scored_samples(flowing, monkeypatch):
     holes[:, 1] = np.nan
     holes[:30, 0] = np.nan
     scored = []
-    log_probs = Pool.log_probs
+    log_prob = Pool.log_prob
     monkeypatch.setattr(
-        Pool, "log_probs", lambda self, u, *rest: scored.append(len(u)) or log_probs(self, u, *rest)
+        Pool, "log_prob", lambda self, u, *rest: scored.append(len(u)) or log_prob(self, u, *rest)
     )
     one = flowing.impute(holes, random_state=0)
     alone, scored[:] = sum(scored), []
@@ -485,7 +496,50 @@ def test_conditions_that_the_command_refuses(mixed, tmp_path, monkeypatch, capsy
     assert errors.count("\n") == 1 and not (tmp_path / "new.csv").exists()
 
 
-# Flows alone, and few samples ---------------------------------------------------------------
+# Flows of one order -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        nfref.MAF(3, 2, (16, 16), orders="natural"),
+        pytest.param(nfref.NSF(3, 2, (16, 16), orders="natural"), marks=pytest.mark.thorough),
+    ],
+)
+def test_flows_of_one_order_have_exact_marginals_of_their_first_columns(flow):
+    """Integrate the last column by quadrature; an earlier one needs a grid, two of them samples."""
+    model = nfref.FlowDensity(flow, members=1, epochs=5, learning_rate=3e-3, random_state=0).fit(
+        curve(400)
+    )
+    pool = model.density_.pool
+    weights = np.where(np.isin(range(len(pool.members)), pool.flows), 0.9, 0.1)
+    weights[np.array(pool.names) == "vine"] = 0  # where its package is installed
+    model.density_ = replace(model.density_, pool=replace(pool, weights=weights / weights.sum()))
+    rows = curve(3, seed=1)
+    gaps = rows.copy()
+    gaps[:, 2] = GAP
+    found, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all(error == 0) and np.all(np.isinf(effective))
+    for row, log_prob in zip(rows, found):
+        # t = sinh s reaches far out, where the wide density still has mass.
+        s = np.linspace(-12, 12, 4001)
+        filled = np.tile(row, (len(s), 1))
+        filled[:, 2] = 0.3 * np.sinh(s)
+        density = np.exp(model.score_samples(filled)) * 0.3 * np.cosh(s)
+        assert np.log(integrate.simpson(density, x=s)) == pytest.approx(log_prob, abs=1e-4)
+    gaps = rows.copy()
+    gaps[:, 0] = GAP
+    _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all((error > 0) & (error < 0.013)) and np.all(np.isinf(effective))
+    gaps[:, 1] = GAP
+    _, error, effective = model.score_samples(gaps, return_error=True, return_effective=True)
+    assert np.all(error > 0) and np.all(effective < 1000)
+    ranks = model.distribution(model.sample(500, random_state=0), "x3")
+    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
+    levels = model.quantile(rows, "x3", (0.01, 0.5, 0.9))
+    for k, level in enumerate((0.01, 0.5, 0.9)):
+        back = model.distribution(np.column_stack([rows[:, :2], levels[:, k]]), "x3")
+        np.testing.assert_allclose(back, level, atol=1e-9)
 
 
 @pytest.mark.parametrize("given", [(), ("c",)])
@@ -503,14 +557,14 @@ def test_a_flow_alone_answers_about_missing_cells_too(given):
     density = fit_table(TableFit(columns, table, plan, 0, given=given)).density
     assert density.pool.names == ("nsf",)
     rows = [np.array([0.3, -1.0]), np.full(2, np.nan), np.array([0.2, 1.0])]
-    found = answers.log_marginal(density, rows)
+    found = missing_cells.log_marginal(density, rows)
     b = np.linspace(-8, 8, 8001)
     for k in range(2):
         whole = density.log_prob([np.full(len(b), rows[0][k]), b, np.full(len(b), rows[2][k])])
         expected = np.log(np.trapezoid(np.exp(whole), b))
         assert abs(found.log_prob[k] - expected) < 5 * found.error[k] < 0.3
         assert found.effective[k] > 100
-    filled = answers.impute(density, rows, np.random.default_rng(1))
+    filled = missing_cells.impute(density, rows, np.random.default_rng(1))
     assert np.all(np.isfinite(filled[1]))
 
 
@@ -523,14 +577,14 @@ def test_few_samples_suffice_where_their_error_is_small():
     gaps = x[:40].copy()
     gaps[:20, [1, 2]], gaps[20:, [0, 3]] = GAP, GAP
     density, table = model.density_, list(gaps.T)
-    found = answers.log_marginal(density, table)
-    few = found.error <= answers.SMALL_ERROR
+    found = missing_cells.log_marginal(density, table)
+    few = found.error <= missing_cells.SMALL_ERROR
     assert 0 < np.sum(few) < len(x)
-    assert np.sum(found.effective <= answers.FIRST_DRAWS) > 10
-    assert np.all(found.effective[~few] <= answers.DRAWS)
-    precise = answers.log_marginal(density, [column[few] for column in table], 20_000)
-    assert np.all(np.abs(found.log_prob[few] - precise.log_prob) < 5 * answers.SMALL_ERROR)
-    alone = answers.log_marginal(density, [column[7:8] for column in table])
+    assert np.sum(found.effective <= missing_cells.FIRST_DRAWS) > 10
+    assert np.all(found.effective[~few] <= missing_cells.DRAWS)
+    precise = missing_cells.log_marginal(density, [column[few] for column in table], 20_000)
+    assert np.all(np.abs(found.log_prob[few] - precise.log_prob) < 5 * missing_cells.SMALL_ERROR)
+    alone = missing_cells.log_marginal(density, [column[7:8] for column in table])
     assert alone.log_prob == pytest.approx(found.log_prob[7:8], abs=1e-12)
 
 

@@ -17,7 +17,7 @@ from nfref.tables.densities.latent_classes import (
     Numbers,
 )
 from nfref.tables.densities.wide import Wide
-from nfref.tables.queries.answers import predictions
+from nfref.tables.queries.quantiles import predictions
 from nfref.tables.schema import columns as kinds
 from nfref.tables.schema.column_inference import column_of
 from nfref.tables.schema.columns import (
