@@ -166,7 +166,7 @@ def test_a_density_of_nfref_and_a_function():
     rng = np.random.default_rng(0)
     density = nfref.Density(nfref.ElementwiseAffine(2))
     assert check_density(**adapters.of(density, rng=rng), dim=2, rng=rng).ok
-    assert adapters.of(np.sin, rng=rng) == {"forward": np.sin}
+    assert adapters.of(np.sin, rng=rng)["forward"](np.ones(1)) == np.sin(1.0)
 
 
 # Name: what it makes, D, further arguments of check_flow. Each takes the module it needs.

@@ -275,9 +275,9 @@ def test_the_wrong_check_names_the_right_one():
     with pytest.raises(TypeError, match="this is a density; expected check_density"):
         check_flow(**density, dim=2, rng=rng)
     with pytest.raises(TypeError, match="gradient: expected .forward, inverse."):
-        check_flow(**flow, dim=2, rng=rng, gradient=np.sin)
+        check_flow(**{**flow, "gradient": np.sin}, dim=2, rng=rng)
     with pytest.raises(TypeError, match="gradient: expected one function"):
-        check_density(**density, dim=2, rng=rng, gradient=(np.sin, None))
+        check_density(**{**density, "gradient": (np.sin, None)}, dim=2, rng=rng)
 
 
 def test_what_float32_hides_is_judged_by_the_twin(monkeypatch):

@@ -1,6 +1,7 @@
 """The user's own flow or density: a module of torch, functions of JAX, an object with log_prob."""
 
 import sys
+from functools import wraps
 
 import numpy as np
 
@@ -81,6 +82,7 @@ def of_any_arrays(function: Callable, part: int | None, dtype: DTypeLike) -> tup
         gradients["jax"] = jax_arrays.row_gradient(number, True, dtype)
     chosen: list[str] = []
 
+    @wraps(function)
     def call(*arrays):
         if chosen:
             return calls[chosen[0]](*arrays)
