@@ -61,7 +61,7 @@ def _ended(status: int) -> int:
     from nfref.runtime.abandonable import any_abandoned
 
     if any_abandoned():
-        atexit._run_exitfuncs()  # joblib's folders and semaphores
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

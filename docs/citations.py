@@ -633,9 +633,6 @@ _TABLE = (
     # Evidence --------------------------------------------------------------------------------
 
     Citation(
-        "Robert and Wraith", "Robert, Wraith", 2009,
-        "Computational methods for Bayesian model choice", arxiv="0907.5123"),
-    Citation(
         "learned harmonic mean", "Polanska, Price, Piras, Spurio Mancini, McEwen", 2024,
         "Learned harmonic mean estimation of the Bayesian evidence with normalizing flows",
         arxiv="2405.05969", version=3),
@@ -739,10 +736,6 @@ _TABLE = (
     Citation(
         "Smyth and Wolpert", "Smyth, Wolpert", 1997, "Stacked density estimation",
         venue="Advances in neural information processing systems 10"),
-    Citation(
-        "Nagler and Czado", "Nagler, Czado", 2016,
-        "Evading the curse of dimensionality in nonparametric density estimation with simplified "
-        "vine copulas", arxiv="1503.03305"),
     Citation(
         "Schaefer and Strimmer", "Schaefer, Strimmer", 2005,
         "A shrinkage approach to large-scale covariance matrix estimation and implications for "

@@ -2,18 +2,15 @@
 
 import contextlib
 import os
-import time
 
 from nfref.cli.streams import complain, say
 from nfref.runtime.files import is_special
 from nfref.tables.files import checkpoints
-from nfref.tables.fitting.plan import SearchState
-
-EVERY = 60  # seconds between checkpoints that are written by default
+from nfref.tables.fitting.trainings import SearchState
 
 
 class CheckpointWriter:
-    """Write checkpoints: after every epoch if you asked for them, otherwise every minute.
+    """Write the checkpoints of a search.
 
     Checkpoints that you did not ask for are beside the model, and go when it is written. A full
     disk does not end the fit.
@@ -33,11 +30,10 @@ class CheckpointWriter:
         self.failed = self.written = False
         self.own = path is None and out and not is_special(out)
         self.path = f"{out}.checkpoint" if self.own else path
-        self.last = time.monotonic()
 
     def __call__(self, state: SearchState) -> None:
-        """Write one, if it is time."""
-        if self.path is None or self.own and time.monotonic() - self.last < EVERY:
+        """Write one."""
+        if self.path is None:
             return
         try:
             checkpoints.write(self.path, state, self.asked)
@@ -48,7 +44,6 @@ class CheckpointWriter:
             if not self.failed:
                 complain(f"nfref: warning: {error}; the fit goes on, this checkpoint is missing")
             self.failed = True
-        self.last = time.monotonic()
 
     def done(self) -> None:
         """Remove a checkpoint that you did not ask for, once the model is written."""

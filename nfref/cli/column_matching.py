@@ -7,7 +7,7 @@ from nfref.cli.data import Data
 from nfref.cli.streams import note
 from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
-from nfref.tables.queries.given_values import check_known_cells
+from nfref.tables.queries.known_cells import check_known_cells
 from nfref.tables.queries.scoring import check_cells
 from nfref.tables.reading.table import Keep, matched_places, numbered_columns, quoted_names
 from nfref.tables.reading.text import are_whole

@@ -217,14 +217,9 @@ def _without(name):
 
 
 def about_supports(supports: Supports) -> Iterator[str]:
-    """Say which supports were chosen, and why."""
-    names = [one.column.name for one in supports.chosen]
-    names += () if supports.limit is None else supports.limit.names
-    if names:
-        yield (
-            f"supports chosen by held-out rows: {_listed(supports.notes)}; "
-            f"--column {quote(names[0] + '=real')} undoes it"
-        )
+    """Say which supports the rule chose."""
+    if supports.notes:
+        yield (f"supports: {_listed(supports.notes)}; --column NAME=real undoes one")
 
 
 def about_empty_cells(data: Data, given: Sequence[str]) -> Iterator[str]:

@@ -24,7 +24,6 @@ from nfref.runtime.files import reserved
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
-from nfref.tables.fitting.first_flow import compile_kernels, parameters_of_a_flow
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.fitting.progress import Progress
@@ -34,6 +33,8 @@ from nfref.tables.queries.scoring import AsDensity
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
+
+MODEL_BYTES = 2**22  # reserved for a model file, which is smaller but for very many columns
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,9 @@ class Task:
         columns = _columns(data, source.column, given, weight)
         split = split.for_columns(columns, data.table.cells(), given, source.seed)
         train = split.train(data.table.cells())
-        compile_kernels(training.plan(), columns, len(train.table[0]), given)
         supports = choose_supports(
             columns,
             train.table,
-            source.seed,
             asked=dict(source.column),
             given=given,
             weight=train.weight,
@@ -121,18 +120,8 @@ class Task:
                 weight=None if np.all(part.weight == 1) else part.weight,
                 progress=progress,
                 given=self.given,
-                limit=self.supports.limit,
             )
             return fit_table(fit)
-
-    def bytes_of_model(self, plan: Plan) -> int:
-        """Estimate the size of the model file."""
-        with blamed("--"):
-            parameters = parameters_of_a_flow(
-                plan, self.columns, len(self.split.places) - self.split.tests, self.given
-            )
-        flows = plan.limits.most if plan.members is None else plan.members
-        return 9 * (flows * parameters + 33 * (len(self.columns) + 1) ** 2) + 2**18
 
 
 def run(source: Source, training: Training, targets: Targets) -> None:
@@ -158,9 +147,9 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     the units of the data. Higher is better.
 
     Ctrl-C, SIGTERM and SIGHUP end the training and keep the best model so far. By default a fit
-    with --out writes a checkpoint beside the model every minute; with --resume it writes one to
-    that file after every epoch, and continues from it if it is there. With the same DATA and
-    options that gives the same bits as a fit that was never interrupted.
+    with --out writes a checkpoint beside the model every minute; with --resume it writes them to
+    that file, and continues from it if it is there. With the same DATA and options that gives the
+    same bits as a fit that was never interrupted.
 
     example:
       nfref fit wine --out wine.npz
@@ -178,21 +167,15 @@ def run(source: Source, training: Training, targets: Targets) -> None:
         if targets.resume is not None and os.path.exists(targets.resume):
             state = checkpoints.read(targets.resume, asked)
     task = Task.of(data, source, training)
-    size = task.bytes_of_model(plan)
     # If the reader of the output has gone, the model is still wanted.
     with tolerant(targets.out or targets.plot), keeping() as signals:
-        with reserved(targets.out, size) as place, reserved(targets.plot) as picture:
+        with reserved(targets.out, MODEL_BYTES) as place, reserved(targets.plot) as picture:
             for line in task.lines(source.weights, targets.verbose):
                 say(line)
             if not targets.out:
                 say("the model will not be kept: --out MODEL.npz writes it to a file")
             keep = CheckpointWriter(targets.resume, targets.out, asked)
-
-            def callback(state):
-                with signals.held():
-                    keep(state)
-
-            plan = replace(plan, callback=callback, resume=state)
+            plan = replace(plan, checkpoint=keep, resume=state)
             progress = Progress(say, shown=not targets.quiet)
             fitted = task.fit(plan, source.seed, progress)
             cells = task.data.table.cells()

@@ -99,8 +99,6 @@ def _about_table(density):
         lines["given"] = listed([column for column in density.columns if column not in own])
     if atoms:
         lines["atoms"] = "; ".join(f"{name} {values}" for name, values in atoms.items())
-    if density.limit is not None:
-        lines["sum"] = str(density.limit)
     for column in density.columns:
         if column.kind == "category":
             labels = ", ".join(map(str, column.labels[:LABELS]))

@@ -16,7 +16,7 @@ from nfref.runtime.checks import plural
 from nfref.runtime.files import check_writable, is_special
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
-from nfref.tables.queries.given_values import row_given
+from nfref.tables.queries.known_cells import row_given
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import write_table
 from nfref.tables.reading.read import check_suffix

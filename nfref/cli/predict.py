@@ -13,10 +13,8 @@ from nfref.cli.data_warnings import about_missing, say_remark
 from nfref.cli.score import tables_for
 from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
-from nfref.tables.queries.conditional_sampler import ConditionalSampler
-from nfref.tables.queries.given_values import row_given
-from nfref.tables.queries.missing_cells import impute
-from nfref.tables.queries.quantiles import label_probabilities, predictions
+from nfref.tables.queries.answers import impute, label_probabilities, predictions
+from nfref.tables.queries.known_cells import row_given
 from nfref.tables.queries.scoring import stacked
 from nfref.tables.reading import write_table
 from nfref.tables.reading.table import quoted_names
@@ -201,7 +199,7 @@ def fill(options: Filling) -> None:
         note(f"columns that the model does not know are written as they are: {listed}")
     density = model.density
     names = [column.name for column in density.columns]
-    rng, sampler = np.random.default_rng(options.seed), ConditionalSampler(density)
+    rng = np.random.default_rng(options.seed)
     order = data.columns if set(names) <= set(data.columns) else tuple(names)
     others = {
         name: as_stored(options.out, values)
@@ -212,7 +210,7 @@ def fill(options: Filling) -> None:
     writer(options.out, has_text)
 
     def whole(some):
-        filled = impute(density, some[: len(cells)], rng, sampler=sampler)
+        filled = impute(density, some[: len(cells)], rng)
         found = dict(zip((*names, *others), (*filled, *some[len(cells) :])))
         return stacked([found[name] for name in order])
 

@@ -19,8 +19,7 @@ from nfref.runtime.checks import plural
 from nfref.runtime.files import is_special
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.flow_kinds import size_of
-from nfref.tables.queries.conditional_sampler import ConditionalSampler
-from nfref.tables.queries.missing_cells import impute
+from nfref.tables.queries.answers import impute
 from nfref.tables.queries.scoring import inside, sample_rows, stacked
 from nfref.tables.reading.table import numbered_columns
 from nfref.tables.reading.write import writer
@@ -142,11 +141,11 @@ def _for_each_row(model, options, rng):
     rows = len(cells[0])
 
     def blocks():
-        sampler, step = ConditionalSampler(density), max(1, BLOCK // max(each, 1))
+        step = max(1, BLOCK // max(each, 1))
         for start in range(0, rows if each else 0, step):
             block = [np.repeat(values[start : start + step], each) for values in cells]
             with blamed(f"{options.given_from}: "):
-                found = impute(density, block, rng, sampler=sampler)
+                found = impute(density, block, rng)
             yield stacked(found)
 
     return rows * each, blocks(), column_matching.whole_columns(density.columns, cells)

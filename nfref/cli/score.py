@@ -19,8 +19,7 @@ from nfref.runtime.annotations import Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
-from nfref.tables.queries.conditional_sampler import ConditionalSampler
-from nfref.tables.queries.missing_cells import Marginal
+from nfref.tables.queries.answers import Marginal
 from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of, stacked
 from nfref.tables.reading import batches, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
@@ -202,7 +201,6 @@ def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> It
         If the model cannot score such rows.
     """
     first = 0
-    sampler = ConditionalSampler(model.density)
     for data in tables_for(model, path, options.header, options.weights):
         data, weight = data.weighed(options.weights, first)
         cells, sure = column_matching.for_model(data, model)
@@ -211,7 +209,7 @@ def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> It
         early = alone and not first
         with in_new_process(model.density, model.params, values, options.cells, early):
             if isinstance(model.density, TableDensity):
-                found = _marginal(model.density, values, path, first, sampler, options)
+                found = _marginal(model.density, values, path, first, options)
             else:
                 found = Marginal.exact(log_prob(model.density, model.params, values))
         known = np.sum(~np.isnan(found.log_prob))  # NaN is sorted behind all numbers
@@ -225,7 +223,7 @@ def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> It
         first += len(values)
 
 
-def _marginal(density, values, path, first, sampler, options):
+def _marginal(density, values, path, first, options):
     """Return the Marginal of rows; those of an unknown category get -inf if they may be there."""
     values, score_of = values.copy(), {-np.inf: np.zeros(len(values), bool)}
     for k, column in enumerate(density.columns):
@@ -240,7 +238,7 @@ def _marginal(density, values, path, first, sampler, options):
     if not options.unknown and any(map(np.any, score_of.values())):
         advice = "; --unknown=-inf gives such rows -inf"
     try:
-        found = marginal_of(density, values, first + 1, sampler, options.cells)
+        found = marginal_of(density, values, first + 1, options.cells)
     except ValueError as error:
         raise UsageError(f"{path}: {error}{advice}") from None
     for score, rows in score_of.items():

@@ -18,7 +18,7 @@ from nfref.tables.fitting.candidates import MIXTURE_ROWS
 from nfref.tables.fitting.folds import held_out_count
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.results import CandidateResult, CandidateTable, Fitted, nats
-from nfref.tables.queries.missing_cells import log_marginal
+from nfref.tables.queries.answers import log_marginal
 from nfref.tables.schema.columns import Continuous, with_gaps
 
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples

@@ -17,7 +17,6 @@ and plain sizes, no class of a flow; ``nfref/runtime/dispatch.py`` calls them.
 ``jit``                     the compilation of functions
 ``compiler_pipeline``       its steps
 ``cache``                   compiled functions on disk
-``background_compilation``  compilation in other processes
 ``compile_notice``          a message while something is compiled
 ``twin_lookup``             the twin of a flow
 ``thread_pool``             rows cut into blocks and shared among threads

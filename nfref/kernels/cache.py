@@ -20,7 +20,6 @@ folder that others write to.
 """
 
 import hashlib
-import os
 import pickle
 import re
 import sys
@@ -84,8 +83,6 @@ class Cache:
             announce()
             if path is not None:
                 self.done()
-                for wait in _WAITING:
-                    wait(path)
                 self._turn = Turn(path, LONGEST)
                 result = _read(path, context)  # another process may have compiled it
         return result
@@ -116,14 +113,6 @@ def packed(result):
 def unpacked(payload, context):
     """Return the compiled function of packed bytes."""
     return numba_internals.CompileResult._rebuild(context, *pickle.loads(payload))
-
-
-_WAITING: list = []
-
-
-def when_waiting(wait):
-    """Let ``wait(path)`` be called for a missing entry, which another process may compile."""
-    _WAITING[:] = [wait]
 
 
 def _read(path, context):
@@ -163,16 +152,6 @@ def folder() -> Path | None:
         return None
     # Older versions of platformdirs return "~/.cache", which is relative to the current folder.
     return path if path.is_absolute() else None
-
-
-def is_writable() -> bool:
-    """Check that entries can be written."""
-    path = folder()
-    if path is not None:
-        with suppress(OSError):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.access(path, os.W_OK | os.X_OK)
-    return False
 
 
 def digest_of_sources(*modules: str) -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from nfref.runtime import params as trees
 from nfref.runtime.abandonable import Abandoned
-from nfref.runtime.annotations import Any, Array, Callable, Iterable, Iterator
+from nfref.runtime.annotations import Any, Array, Callable, Iterator
 from nfref.runtime.backends import chosen, numba_problem
 
 # Fewest multiplications etc. for which a call without a chosen backend uses twins.
@@ -152,26 +152,6 @@ def for_each(task: Callable[[int], Any], count: int, size: int) -> None:
 def _one_after_another(task, count, size):
     for k in range(count):
         task(k)
-
-
-def prepare(wanted: Iterable[tuple[Any, Array, Callable[..., Any], int, int]]) -> bool:
-    """Start compiling the twins of fits in other processes; return True if these compile any.
-
-    ``wanted`` lists (density, vector, unflatten, rows of a step, rows scored at once), in the
-    order of need. The vector holds the parameters in the dtype of the fit, and ``unflatten`` turns
-    it back; 0 rows mean that there is no such call.
-    """
-    backend, likely = chosen(), []
-    for density, vector, unflatten, step, scored in wanted:
-        value, gradient = (
-            rows * len(vector) >= (1 if backend else worth_it)
-            for rows, worth_it in ((scored, REPEATED if step else CALL), (step, REPEATED))
-        )
-        if value or gradient:
-            likely.append((density, vector, unflatten, step if gradient else 0))
-    if not likely or backend == "numpy" or numba_problem() or not _kernels_work():
-        return False
-    return _load("nfref.kernels.background_compilation:start")(likely)
 
 
 def threads_of_steps(density: Any, vector: Array, unflatten: Callable[..., Any], rows: int) -> int:

@@ -246,11 +246,6 @@ class Turn:
         folder, name = os.path.split(path)
         return os.path.join(folder, name.join(PART))
 
-    @classmethod
-    def is_taken(cls, path: PathLike) -> bool:
-        """Return whether a process has the right, or had it when it was killed."""
-        return os.path.exists(cls._lock_of(path))
-
     def end(self) -> None:
         """Pass the right on to another process. Several threads may call this."""
         with self._ending:

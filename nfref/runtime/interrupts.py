@@ -1,9 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP: where they interrupt, and where they wait.
+"""Ctrl-C, SIGTERM and SIGHUP: they interrupt a fit, until it has something to keep.
 
-A signal raises KeyboardInterrupt wherever Python is. That is right until there is something to
-keep. So a fit calls :func:`keeping` around all of its work, and :func:`interruptible` around the
-part that finds candidates. A signal in that part raises, and whoever called it keeps the
-candidates found so far. From its end on, signals wait: nothing can lose what was found.
+A signal raises KeyboardInterrupt wherever the main thread is. That is right until a fit has its
+first candidate (:func:`keep`). From then on a signal only leaves a note, and the fit ends with the
+candidates that it has. It looks at the note (:func:`came`) after each step of a training, each
+iteration of EM and each round of values for empty cells, and while it waits for a compiler.
 """
 
 import contextlib
@@ -12,16 +12,50 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
-TWICE = 10  # seconds within which a second signal insists
+TWICE = 10  # seconds within which a second signal raises
+
+
+class Signals:
+    """The handler of a fit.
+
+    Attributes
+    ----------
+    came : bool
+        True once a signal came.
+    keeps : bool
+        True once the fit has something to keep.
+    twice : bool
+        True if a second signal raises wherever it comes, also in another fit within ten seconds.
+    """
+
+    _last = -math.inf  # when a signal came to a fit where a second one raises
+
+    def __init__(self, twice: bool = False) -> None:
+        self.came = self.keeps = False
+        self.twice = twice
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """Raise, or leave the note."""
+        self.came, again = True, False
+        if self.twice:
+            now = time.monotonic()
+            again, Signals._last = now - Signals._last < TWICE, now
+        if again or not self.keeps:
+            raise KeyboardInterrupt
+
+
+# Threads of the fit inherit it with their context; fits in other threads get no signals.
+_CURRENT: ContextVar[Signals | None] = ContextVar("signals", default=None)
 
 
 @contextlib.contextmanager
-def _handling(handler, numbers=SIGNALS):
+def _handling(handler, numbers):
     """Install ``handler`` for the signals, but for those that the caller ignores (nohup)."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -39,120 +73,44 @@ def _handling(handler, numbers=SIGNALS):
 
 def handled() -> contextlib.AbstractContextManager[None]:
     """Raise KeyboardInterrupt on SIGTERM and SIGHUP within the block, as on Ctrl-C."""
-    return _handling(signal.default_int_handler)
-
-
-class Signals:
-    """The handler of a fit.
-
-    Attributes
-    ----------
-    came : bool
-        True once a signal came.
-    taken : bool
-        True once a signal raised KeyboardInterrupt. Only one does, unless ``insists``.
-    insists : bool
-        True if a second signal raises wherever it comes, also in another fit within ten seconds.
-    insisted : bool
-        True once a second signal came.
-    """
-
-    _last = -math.inf  # when a signal came to a fit that insists
-
-    def __init__(self, insists=False):
-        self.came = self.taken = self.insisted = False
-        self.insists = insists
-        self._raises, self._depth = True, 0
-
-    def __call__(self, number: int, frame: Any) -> None:
-        """Raise, or let the signal wait."""
-        self.came = True
-        if self.insists:
-            now = time.monotonic()
-            again, Signals._last = now - Signals._last < TWICE, now
-            if again:
-                self.insisted = True
-                raise KeyboardInterrupt
-        if self._raises and not self.taken:
-            self.taken = True
-            raise KeyboardInterrupt
-
-    def raise_waiting(self) -> None:
-        """Raise KeyboardInterrupt if a signal waits, or if Python dropped the exception.
-
-        Python drops an exception that is raised while an object is finalised.
-        """
-        if self.came:
-            self.taken = True
-            raise KeyboardInterrupt
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Let signals wait until the end of the block, and raise there."""
-        before, self._raises = self._raises, False
-        yield
-        self._raises = before
-        self.raise_waiting()
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let signals raise in the block, and wait from its end on; blocks may be nested."""
-        self._depth += 1
-        self._raises = True
-        try:
-            self.raise_waiting()
-            yield
-        finally:
-            self._depth -= 1
-            self._raises = self._depth > 0
-
-
-_current: Signals | None = None
+    return _handling(signal.default_int_handler, SIGNALS)
 
 
 @contextlib.contextmanager
-def keeping(numbers: Any = SIGNALS, insists: bool = False) -> Iterator[Signals]:
+def keeping(numbers: Any = SIGNALS, twice: bool = False) -> Iterator[Signals]:
     """Handle signals within the block by :class:`Signals`; a nested block shares the outer one's.
 
-    A signal that still waits at the end raises there, so that the caller of the fit ends too. If
-    ``insists``, it does not: a second signal raises wherever it comes.
+    Signals come to the main thread alone, so in another thread the block has no effect.
     """
-    global _current
-    if _current is not None or threading.current_thread() is not threading.main_thread():
-        yield _current or Signals()
+    outer = _CURRENT.get()
+    if outer is not None or threading.current_thread() is not threading.main_thread():
+        yield outer or Signals()
         return
-    signals = _current = Signals(insists)
+    signals = Signals(twice)
+    token = _CURRENT.set(signals)
     try:
         with _handling(signals, numbers):
             yield signals
     finally:
-        _current = None
-    if signals.came and not (signals.taken or insists):
-        raise KeyboardInterrupt
+        _CURRENT.reset(token)
 
 
-def held() -> contextlib.AbstractContextManager[None]:
-    """Return :meth:`Signals.held` of the fit in progress; no effect once its signal came."""
-    signals = _of_this_thread()
-    return contextlib.nullcontext() if signals is None or signals.came else signals.held()
+def keep() -> None:
+    """Let the signals of the fit in progress leave a note from now on.
 
-
-def interruptible() -> contextlib.AbstractContextManager[None]:
-    """Return :meth:`Signals.interruptible` of the fit in progress; no effect without one."""
-    signals = _of_this_thread()
-    return contextlib.nullcontext() if signals is None else signals.interruptible()
-
-
-def _of_this_thread():
-    """Return the signals of the fit in progress, which come to the main thread alone."""
-    return _current if threading.current_thread() is threading.main_thread() else None
+    Raises
+    ------
+    KeyboardInterrupt
+        If one came before: Python drops an exception that is raised while an object is finalised.
+    """
+    signals = _CURRENT.get()
+    if signals is not None and not signals.keeps:
+        if signals.came:
+            raise KeyboardInterrupt
+        signals.keeps = True
 
 
 def came() -> bool:
     """Return True if a signal came in the fit in progress."""
-    return _current is not None and _current.came
-
-
-def insisted() -> bool:
-    """Return True if a second signal came that nothing may be kept for."""
-    return _current is not None and _current.insisted
+    signals = _CURRENT.get()
+    return signals is not None and signals.came

@@ -11,7 +11,7 @@ import numpy as np
 
 from nfref.density import Density, check_density
 from nfref.flows.data_dependent import adapt, in_training, keeps_statistics
-from nfref.runtime import dispatch
+from nfref.runtime import dispatch, interrupts
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Params
 from nfref.runtime.autograd_internals import getval
@@ -158,9 +158,6 @@ def fit(
     run = _Run(density, params, rows, held_out, settings, batches, adam, rng)
     if resume is not None:
         check_resume(resume, run.start, held_out is not None, rng)
-    if objective is None:
-        scored = 0 if held_out is None else min(len(held_out.x), BLOCK)
-        dispatch.prepare([(density, run.start, run.unflatten, batches[0].stop, scored)])
     done = 0 if resume is None else len(resume.history["train"])
     stopped, cause = run_guarded(run.epochs(resume, callback), epochs, "epoch", progress, done)
     best = run.best
@@ -358,6 +355,8 @@ class _Run:
     def _step(self, batch):
         """Return the progress after one step of Adam, and the loss of the batch in a list."""
         now, objective = self.now, self.settings.objective
+        if interrupts.came():  # in the thread of a fit of a table, which no signal reaches
+            raise KeyboardInterrupt
         if objective is None:
             loss, gradient = loss_and_gradient(self.training, self.unflatten, now.vector, *batch)
         else:

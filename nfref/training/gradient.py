@@ -12,7 +12,6 @@ from nfref.runtime import dispatch
 from nfref.runtime.annotations import Any, Array, Callable
 from nfref.runtime.checks import as_context, as_rows
 
-prepare = dispatch.prepare  # for fits of tables, which do not import the dispatch
 ONE_AT_A_TIME = threading.RLock()  # autograd counts its traces for all threads at once
 # unflatten -> (density, length of the vector) for which the parameters have passed the check.
 _FITTING: weakref.WeakKeyDictionary[Any, tuple[Density, int]] = weakref.WeakKeyDictionary()

@@ -14,8 +14,7 @@ standard error of the paired differences, and wall and processor seconds.
 
 The protocol, fixed before any measurement:
 
-- *FlowDensity*: defaults, without extras; training and validation rows together, of which it holds
-  out its own. *with vines*: the same with the extra ``vines``.
+- *FlowDensity*: defaults; training and validation rows together, of which it holds out its own.
 - *quick*, *thorough*, *5 s*, *15 s*: FlowDensity with that effort, or that time budget in wall
   seconds. A budget of 60 s and the default are the same where the default takes less.
 - *before*: the same of another source folder, to compare versions.
@@ -83,17 +82,7 @@ WHOLE = (
     "denmarf",
     "single MAF",
 )
-CURVES = (
-    "FlowDensity",
-    "with vines",
-    "before",
-    "gaussian",
-    "mixture, BIC",
-    "kernels",
-    "vine",
-    "ARF",
-    "zuko NSF",
-)
+CURVES = ("FlowDensity", "before", "gaussian", "mixture, BIC", "kernels", "vine", "ARF", "zuko NSF")
 TEST_ROWS = 2000  # of a learning curve
 
 

@@ -4,7 +4,6 @@ Each imports its own packages, takes (train, validation, seed, seconds) and retu
 that fits and scores: test -> (log-likelihoods, remark). Columns are in standardised units.
 """
 
-import sys
 import time
 from functools import partial
 
@@ -17,14 +16,12 @@ EPOCHS, PATIENCE, BATCH, RATE = 1000, 20, 256, 1e-3
 LEAST_SPREAD = 0.01  # of a leaf of ARF, where all its rows are equal
 
 
-def _flow_density(train, validation, seed, seconds, vines=False, **options):
+def _flow_density(train, validation, seed, seconds, **options):
     import nfref
     from nfref.tables.fitting.plan import BUDGET
 
     rows = np.concatenate([train, validation])
     options = {"time_budget": max(BUDGET, seconds), **options}  # options may name a smaller one
-    if not vines:
-        _leave_vines_out()
 
     def fit(test):
         density = nfref.FlowDensity(random_state=seed, **options).fit(rows)
@@ -46,15 +43,6 @@ def _flow_density(train, validation, seed, seconds, vines=False, **options):
     return fit
 
 
-def _leave_vines_out():
-    """Act as if the extra were not installed; the process is that of one contender."""
-    sys.modules["pyvinecopulib"] = None
-
-
-def _with_vines(train, validation, seed, seconds):
-    return _flow_density(train, validation, seed, seconds, vines=True)
-
-
 def warm_up(train, validation, seed, seconds):
     """Compile what is not on disk yet."""
     return _flow_density(train, validation, seed, seconds, epochs=1)
@@ -64,7 +52,6 @@ def _before(train, validation, seed, seconds):
     import nfref
 
     rows = np.concatenate([train, validation])
-    _leave_vines_out()
 
     def fit(test):
         density = nfref.FlowDensity(random_state=seed).fit(rows)
@@ -315,7 +302,6 @@ CONTENDERS = {
     "thorough": partial(_flow_density, effort="thorough"),
     "5 s": partial(_flow_density, time_budget=5.0),
     "15 s": partial(_flow_density, time_budget=15.0),
-    "with vines": _with_vines,
     "before": _before,
     "gaussian": _gaussian,
     "mixture": _mixture,
@@ -330,7 +316,6 @@ CONTENDERS = {
     "single MAF": _single_maf,
 }
 NEEDS = {
-    "with vines": "pyvinecopulib",
     "vine": "pyvinecopulib",
     "ARF": "arfpy",
     "zuko NSF": "zuko",

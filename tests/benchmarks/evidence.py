@@ -12,7 +12,7 @@ Gaussians (:class:`nfref.tables.densities.mixture.GaussianMixture`) of the size 
 - harmonic: q is fitted to the first half of each chain; the second half is held out. Beyond the
   region that holds 90 % of its mass, q is zero.
 - turns: the same with both halves in turn, so all draws count. The two fits share what chance put
-  into the halves, so the error is 1.22 times as large, as in ``Posterior``.
+  into the halves, so the error is 1.22 times as large.
 - bridge: q is fitted to the first half of each chain; the second half meets 2,000 draws of q.
 - plain: the harmonic mean with a wide normal density for q, in place of a prior: the deviations
   of the draws times ten.
@@ -41,11 +41,13 @@ from nfref import diagnostics
 from nfref.runtime.annotations import Callable
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.wide import REACH, Wide
-from nfref.tables.estimators.posterior_evidence import INSURANCE, OUTSIDE, REGION_DRAWS, SHARED
+from nfref.tables.estimators.posterior_evidence import INSURANCE
 
 CHAINS, LENGTH = 4, 1000
 LABELS = np.repeat(np.arange(CHAINS), LENGTH)
 WIDENED = 10.0
+OUTSIDE, REGION_DRAWS = 0.1, 2**14  # mass of q beyond its region, and samples that find it
+SHARED = 1.5  # variance of two halves in turn over that of independent ones
 
 
 @dataclass(frozen=True)

@@ -89,16 +89,7 @@ def table_of(header, lines):
 
 def beside_others(found):
     """FlowDensity's lead over others in nats, by table and rows."""
-    header = (
-        "table",
-        "rows",
-        "nats",
-        "best simple density",
-        "vine",
-        "ARF",
-        "zuko NSF",
-        "vines add",
-    )
+    header = ("table", "rows", "nats", "best simple density", "vine", "ARF", "zuko NSF")
     lines = []
     for table, title in TABLES.items():
         for rows in [rows for rows in SHOWN if rows in found.sizes(table)]:
@@ -113,7 +104,6 @@ def beside_others(found):
                         shown(*found.more(table, rows, other)) or "\\-"
                         for other in ("vine", "ARF", "zuko NSF")
                     ),
-                    shown(*found.more(table, rows, "FlowDensity", "with vines")) or "\\-",
                 )
             )
     return table_of(header, lines)

@@ -113,7 +113,9 @@ def table_of(output):
 SAYS_EPOCHS = """if True:
     import sys
     import nfref_command
+    from nfref.tables.fitting import trainings
     from nfref.tables.fitting.progress import Progress
+    trainings.CHECKPOINT_SECONDS = EVERY
     def epoch(self, name, fold, *rest):
         if fold == 0:
             print("epoch", file=sys.stderr, flush=True)
@@ -122,9 +124,10 @@ SAYS_EPOCHS = """if True:
 """
 
 
-def started(*arguments, cwd):
+def started(*arguments, cwd, every=60.0):
     """Start a command that signals reach, even if the tests run in the background.
 
+    It writes a checkpoint once in ``every`` seconds.
     A shell makes its background jobs ignore SIGINT, nohup SIGHUP, and child processes inherit that.
     """
 
@@ -135,7 +138,7 @@ def started(*arguments, cwd):
     with warnings.catch_warnings():  # Python 3.12 warns of a fork in a process with threads
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
-            [sys.executable, "-c", SAYS_EPOCHS, *arguments],
+            [sys.executable, "-c", SAYS_EPOCHS.replace("EVERY", str(every)), *arguments],
             cwd=cwd,
             env={
                 # output that Python holds back is part of what the tests are about

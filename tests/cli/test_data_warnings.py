@@ -78,7 +78,7 @@ def test_three_lines_say_what_was_found(tmp_path):
     )
     assert short.count("\n") == 3 and "200 rows, 3 columns" in short
     assert "columns: 3 of real numbers" in short and "notes: --verbose)" in short
-    assert "'age' positive (+" in short and "--column" in short
+    assert "'age' positive;" in short and "--column" in short
     assert "'age' positive" in long and "--verbose" not in long
     assert "'age' positive" not in asked
 

@@ -6,6 +6,7 @@ import pytest
 
 from nfref.cli import main
 from nfref.tables.files.model_file import load_model
+from nfref.tables.fitting import trainings
 from nfref.tables.reading import write_table
 
 NAMES = ("age", "share")
@@ -143,7 +144,8 @@ def test_counts_below_zero_anywhere_are_possible(folder):
     assert np.isfinite(density.log_prob([np.array([30.0]), np.array([-4.0])])[0])
 
 
-def test_a_checkpoint_knows_how_its_rows_were_drawn(folder, capsys):
+def test_a_checkpoint_knows_how_its_rows_were_drawn(folder, monkeypatch, capsys):
+    monkeypatch.setattr(trainings, "CHECKPOINT_SECONDS", 0.0)
     write_table("t.csv", NAMES, [rows()])
     fit = ("fit", "t.csv", *FIT, "--rows", "600")
     assert main([*fit, "--resume", "c.npz"]) == 0

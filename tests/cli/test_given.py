@@ -12,8 +12,8 @@ import nfref
 from nfref.cli import main
 from nfref.cli.arguments import conditions
 from nfref.tables.files.model_file import load_model
-from nfref.tables.queries import missing_cells, quantiles
-from nfref.tables.queries.given_values import row_given
+from nfref.tables.queries import answers
+from nfref.tables.queries.known_cells import row_given
 from tests.cli.mixed import run
 
 COLUMNS = ("--column", "town=category", "--column", "income=positive")
@@ -165,7 +165,7 @@ def test_scores_of_rows_with_empty_cells_are_marginal(here, capsys):
     scores, model = pd.read_csv("s.csv"), load_model("joint.npz")
     gaps = pd.read_csv("gaps.csv").astype({"town": object})
     gaps = gaps.where(gaps.notna(), None).astype({"age": float, "kids": float, "income": float})
-    found = missing_cells.log_marginal(model.density, table(gaps, model))
+    found = answers.log_marginal(model.density, table(gaps, model))
     np.testing.assert_allclose(scores.log_likelihood, found.log_prob, atol=1e-9)
     np.testing.assert_allclose(scores.standard_error, found.error, atol=1e-12)
     np.testing.assert_allclose(scores.effective_draws, found.effective, rtol=1e-9)
@@ -258,7 +258,7 @@ def test_quantiles_are_those_of_the_estimator(here, capsys, name):
     )
     model = load_model(name)
     row = row_given(model.density, {"age": 40, "town": "Oslo"})
-    expected = quantiles.predictions(model.density, row, "income", (0.1, 0.5), 10_000)[1][0]
+    expected = answers.predictions(model.density, row, "income", (0.1, 0.5), 10_000)[1][0]
     found = np.array([line.split() for line in output.splitlines()], float)
     np.testing.assert_allclose(found[:, 0], (0.1, 0.5))
     np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)
@@ -469,12 +469,12 @@ def test_text_without_names_is_taken_by_position(here, capsys, arguments):
 def test_samples_for_each_row_of_a_file(here, capsys):
     pd.DataFrame({"town": ["Rome", "Oslo"], "age": [20.0, 60.0]}).to_csv("some.csv", index=False)
     for name in ("cond.npz", "joint.npz"):
-        run(capsys, "sample", name, "--given-from", "some.csv", "-n", 300, "--out", "drawn.csv")
+        run(capsys, "sample", name, "--given-from", "some.csv", "-n", 900, "--out", "drawn.csv")
         drawn = pd.read_csv("drawn.csv")
-        assert list(drawn) == ["age", "town", "kids", "income"] and len(drawn) == 600
-        assert list(drawn.town) == ["Rome"] * 300 + ["Oslo"] * 300
-        assert set(drawn.age[:300]) == {20.0} and set(drawn.age[300:]) == {60.0}
-        kids, income = drawn.kids[:300].mean(), np.log(drawn.income[300:]).mean()
+        assert list(drawn) == ["age", "town", "kids", "income"] and len(drawn) == 1800
+        assert list(drawn.town) == ["Rome"] * 900 + ["Oslo"] * 900
+        assert set(drawn.age[:900]) == {20.0} and set(drawn.age[900:]) == {60.0}
+        kids, income = drawn.kids[:900].mean(), np.log(drawn.income[900:]).mean()
         assert kids == pytest.approx(2, abs=0.4)
         assert income == pytest.approx(0.02 * 60 + 0.3 + 1, abs=0.2)
     refused(

@@ -20,7 +20,8 @@ from nfref.tables.files import checkpoints
 from nfref.tables.files.archives import ArchiveError, write_archive
 from nfref.tables.files.model_file import load_model, save_model
 from nfref.tables.fitting.fit import fit_table
-from nfref.tables.fitting.plan import Plan, SearchState, TableFit
+from nfref.tables.fitting.plan import Plan, TableFit
+from nfref.tables.fitting.trainings import SearchState
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import Count
 from tests.fuzz.case import Case, refused, require

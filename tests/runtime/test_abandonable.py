@@ -87,9 +87,9 @@ def test_other_threads_give_up_their_calls_too(endless):
 
 def test_an_interrupted_fit_waits_for_no_call(ctrl_c, endless):
     wait, started = endless
-    with interrupts.keeping() as signals:
-        with signals.interruptible(), pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    with interrupts.keeping():
+        interrupts.keep()
+        signal.raise_signal(signal.SIGINT)
         for _ in range(2):
             with pytest.raises(abandonable.Abandoned):
                 abandonable.call(wait)

@@ -170,28 +170,11 @@ def ensure_compiled(dtype, gradient=True):
     """
     if (dtype, gradient) in _COMPILED or config.DISABLE_JIT:
         return
-    for function, signature in products_for(dtype, gradient):
-        binding.add_symbol(
-            _name(function.py_func.__name__, signature), address(function, signature.args)
-        )
-    _COMPILED.add((dtype, gradient))
-
-
-def products_for(dtype, gradient):
-    """Return the products that values call, or gradients, and their signatures for a dtype."""
     found = signatures(types.CPointer(numba.from_dtype(dtype)))
-    functions = [product, column, *([outer_product] if gradient else [])]
-    return [(function, found[function.py_func.__name__]) for function in functions]
-
-
-def pretend_compiled(dtype):
-    """Register the products of a dtype without compiling them.
-
-    A process that compiles kernels and runs none need not wait for products.
-    """
-    for function, signature in products_for(dtype, True):
-        binding.add_symbol(_name(function.py_func.__name__, signature), id(function))
-    _COMPILED.update({(dtype, True), (dtype, False)})
+    for function in (product, column, *([outer_product] if gradient else [])):
+        name = function.py_func.__name__
+        binding.add_symbol(_name(name, found[name]), address(function, found[name].args))
+    _COMPILED.add((dtype, gradient))
 
 
 # The products --------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nfref.runtime import interrupts
 from nfref.runtime.annotations import Any, Array, Generator, Places, Sequence
 from nfref.tables.densities.gaussian import LOG_TWO_PI
 
@@ -154,7 +155,7 @@ class EMRows:
         previous = np.full(len(places), -np.inf)
         for _ in range(steps):
             shares, score = rows.expect(found)
-            done = np.abs(score - previous) < tolerance
+            done = (np.abs(score - previous) < tolerance) | interrupts.came()
             if np.any(done):
                 ended.append((places[done], found.at(done), score[done]))
                 rows, found = rows.at(~done), found.at(~done)

@@ -10,11 +10,9 @@ atom counts as discrete (:mod:`nfref.tables.schema.repeated_values`).
 If some columns are *given*, it is the density of the others given these. Given columns are context
 of the pool, and the classes of discrete columns depend on them. They have no probability of their
 own.
-
-The sum of some columns may have a limit (:mod:`nfref.tables.densities.limited_sum`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -29,12 +27,10 @@ from nfref.tables.densities.encoder import (
     feature_count,
     features,
 )
-from nfref.tables.densities.label_pool import LabelPool
 from nfref.tables.densities.latent_classes import LatentClasses
-from nfref.tables.densities.limited_sum import LimitedSum, sample_where
 from nfref.tables.densities.pool import Pool
 from nfref.tables.reading.table import quoted_names
-from nfref.tables.schema.columns import Category, Continuous, Count, as_numbers
+from nfref.tables.schema.columns import Category, Continuous, Count
 
 
 @dataclass(frozen=True)
@@ -44,25 +40,22 @@ class TableDensity(Configuration):
     Parameters
     ----------
     columns : tuple of Continuous, Category or Count
-    discrete : LatentClasses, LabelPool or None
-        None without discrete columns.
+    discrete : LatentClasses or None
+        A LabelNetwork for a label given all other columns; None without discrete columns.
     pool : Pool or None
         For the continuous columns in robust units, given the discrete ones; None without any.
     centre, scale : (J,) array
         Units of the codes of counts in the pool's context.
     given : tuple of str
         Names of the given columns.
-    limit : LimitedSum or None
-        Limit of the sum of some continuous columns; None if any column is given.
     """
 
     columns: tuple
-    discrete: LatentClasses | LabelPool | None
+    discrete: LatentClasses | None
     pool: Pool | None
     centre: Any = None
     scale: Any = None
     given: tuple = ()
-    limit: LimitedSum | None = None
 
     # Rows -----------------------------------------------------------------------------------
 
@@ -135,32 +128,7 @@ class TableDensity(Configuration):
         if pool is not None:
             members = pool.log_probs(u, self.context(np.nan_to_num(codes)))
             total = total + pool.pooled(members)
-        return total + self._log_factor(table), members
-
-    def _log_factor(self, table):
-        """Return the factor of the limited sum for every row, as a logarithm, (N,) or 0."""
-        if self.limit is None:
-            return 0.0
-        return self.limit.log_factor(
-            {
-                column.name: column.rounded(as_numbers(column.name, values))
-                for column, values in zip(self.columns, table)
-                if column.name in self.limit.names
-            }
-        )
-
-    def log_factor_of(self, codes: Array, u: Array) -> Any:
-        """Return the factor of the limited sum as a logarithm, for codes (N, J) and u (N, D)."""
-        return 0.0 if self.limit is None else self._log_factor(self.sampled(codes, u))
-
-    def limited(self, limit: LimitedSum | None) -> "TableDensity":
-        """Return the density cut off at the limit of a sum."""
-        if limit is None:
-            return self
-        names = [column.name for column in self.columns]
-        return replace(
-            self, limit=limit.of_mass(lambda rng, n: dict(zip(names, self.sample(rng, n))))
-        )
+        return total, members
 
     def spread(self, table: Sequence[Array]) -> Array:
         """Return how much the flows of the pool differ in log p of every row, (N,).
@@ -184,24 +152,13 @@ class TableDensity(Configuration):
         Raises
         ------
         ValueError
-            If some columns are given: :mod:`nfref.tables.queries.missing_cells` samples the others.
+            If some columns are given: :mod:`nfref.tables.queries.answers` samples the others.
         """
         if self.given:
             raise ValueError(
                 f"given: expected values of {', '.join(map(repr, self.given))}, which "
                 "the density is given, got none"
             )
-        if self.limit is None:
-            return self._sample(rng, n)
-        return sample_where(
-            lambda n: self._sample(rng, n),
-            n,
-            lambda table: np.isfinite(self._log_factor(table)),
-            f"limit: expected rows with {self.limit}",
-        )
-
-    def _sample(self, rng, n):
-        """Sample without a limited sum."""
         codes = np.zeros((n, 0))
         u, context = np.zeros((n, 0)), None
         if self.discrete is not None:
@@ -243,11 +200,6 @@ class TableDensity(Configuration):
         require(
             np.all(self.scale > 0) if kinds else self.centre is self.scale is None,
             "scale: expected numbers above 0 where columns have codes",
-        )
-        pooled = [names[k] for k in self.places[1]]
-        require(
-            self.limit is None or not self.given and set(self.limit.names) <= set(pooled),
-            "limit: expected a sum of continuous columns and no given ones, got others",
         )
         dim, width = len(self.places[1]), feature_count(kinds)
         require(

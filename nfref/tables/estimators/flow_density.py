@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from signal import SIGINT
-from typing import ClassVar, TypeVar, overload
+from typing import ClassVar, TypeVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -21,13 +20,12 @@ from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import TableDensity, check_given
 from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import Rows, weight_of
-from nfref.tables.fitting.first_flow import compile_kernels
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.fitting.supports import choose_supports
-from nfref.tables.queries import missing_cells
+from nfref.tables.queries import answers
 from nfref.tables.queries.scoring import sample_table
 from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import with_gaps
@@ -41,11 +39,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     """The density of a table: a linear pool of flows and simpler densities.
 
     Candidates are Gaussians, of all rows and of each group of labels, mixtures, a wide density, and
-    flows from 50 rows on; with ``pip install nfref[vines]`` also a vine copula
-    (:mod:`nfref.tables.densities.vine`) of 2 to 12 columns, if weights are whole numbers. Held-out
-    rows decide the weights of candidates (Smyth and Wolpert 1997). So on held-out rows the pool is
-    at least about as good as the best candidate. The wide density is fixed, has heavy tails, and
-    bounds the loss on any row.
+    flows from 50 rows on. Held-out rows decide the weights of candidates (Smyth and Wolpert 1997).
+    So on held-out rows the pool is at least about as good as the best candidate. The wide density
+    is fixed, has heavy tails, and bounds the loss on any row.
 
     Equal rows are one row with a weight, and the content of rows decides which are held out. So
     neither the order of rows nor repeated rows in place of whole weights changes a bit. Copies of a
@@ -104,10 +100,6 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     random_state : int, Generator, RandomState or None, default None
     verbose : bool, default False
         Show progress and a line for each candidate on standard error.
-    n_jobs : int, optional
-        How many flows joblib trains at once: in processes of this machine, or on the backend of
-        ``joblib.parallel_config`` (Dask, Ray). -1 means one for each processor; None means one,
-        unless ``parallel_config`` says more. The bits are the same.
 
     Attributes
     ----------
@@ -147,7 +139,6 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
     validation: float = 0.1
     random_state: Seed = None
     verbose: bool = False
-    n_jobs: int | None = None
 
     def fit(self: Own, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Own:
         """Fit to rows.
@@ -175,7 +166,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         """
         before = dict(self.__dict__)
         try:
-            with keeping([SIGINT], insists=True) as signals:
+            with keeping([SIGINT], twice=True) as signals:
                 self._fit(X, sample_weight)
         except BaseException:  # an earlier fit stays whole
             self.__dict__ = before
@@ -194,7 +185,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         weight = weight_of(sample_weight, len(table[0]))
         if weight is not None:
             table, weight = [values[weight > 0] for values in table], weight[weight > 0]
-        given, limit = check_given(self.given, names), None
+        given = check_given(self.given, names)
         columns = find_columns(
             names,
             table,
@@ -205,17 +196,14 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             warn=lambda text: warnings.warn(text, stacklevel=5),
             weight=weight,
         )
-        compile_kernels(plan, columns, len(table[0]), given)
         if self._chooses_supports:
-            chosen = choose_supports(
-                columns, table, seed, asked=supports, given=given, weight=weight
-            )
-            columns, limit = chosen.columns, chosen.limit
+            chosen = choose_supports(columns, table, asked=supports, given=given, weight=weight)
+            columns = chosen.columns
             if self.verbose and chosen.notes:
                 print(f"supports: {', '.join(chosen.notes)}", file=sys.stderr)
         progress = Progress.on_stderr(self.verbose)
         found = self._found(
-            TableFit(columns, table, plan, seed, weight, self.validation, progress, given, limit)
+            TableFit(columns, table, plan, seed, weight, self.validation, progress, given)
         )
         self._keep(found.density)
         complete = np.flatnonzero(~with_gaps(table))
@@ -265,7 +253,6 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            jobs=_jobs(self.n_jobs),
         )
 
     def __sklearn_tags__(self):
@@ -273,31 +260,9 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    @overload
     def score_samples(
-        self, X: ArrayLike, *, draws: int | None = ..., cells: bool | None = ...
-    ) -> Array: ...
-
-    @overload
-    def score_samples(
-        self,
-        X: ArrayLike,
-        return_spread: bool = ...,
-        return_error: bool = ...,
-        draws: int | None = ...,
-        return_effective: bool = ...,
-        cells: bool | None = ...,
-    ) -> Array | tuple[Array, ...]: ...
-
-    def score_samples(
-        self,
-        X: ArrayLike,
-        return_spread: bool = False,
-        return_error: bool = False,
-        draws: int | None = None,
-        return_effective: bool = False,
-        cells: bool | None = None,
-    ) -> Array | tuple[Array, ...]:
+        self, X: ArrayLike, *, draws: int | None = None, cells: bool | None = None
+    ) -> Array:
         """Return the log-likelihood of every row, in nats and the units of the data.
 
         With discrete columns it is the log of their probability times the density of the others.
@@ -314,19 +279,12 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         ----------
         X : (N, D) array or DataFrame
             Rows with missing cells (NaN, None) are scored by the known cells. This is exact if
-            the pool holds no flows, or only flows with one order in all layers
-            (``orders="natural"``) in which the missing cells come last; otherwise it is a mean
-            over weighted samples.
-        return_spread : bool, default False
-            Return also how much the log-densities of the flows of the pool differ.
-        return_error : bool, default False
-            Return also the standard error.
+            the pool holds no flows; otherwise it is a mean over weighted samples, with
+            :meth:`standard_errors`.
         draws : int, optional
             Samples for each row with gaps. Without it, 200 if they leave a standard error of at
             most 0.01 nats, and 1,000 otherwise. A score depends neither on other rows nor on a
             random state.
-        return_effective : bool, default False
-            Return also the effective number of samples.
         cells : bool, optional
             True averages all rows over cells, at 16 points; False none. None averages rows
             without gaps if a cell is wider than a quarter of the column's robust standard
@@ -336,35 +294,25 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         -------
         (N,) array
             -inf for values that a column cannot take.
-        spread : (N,) array
-            The standard deviation of log p under the single flows; NaN with fewer than two, and
-            for rows with gaps. Only if asked for.
-        error : (N,) array
-            In nats; 0 if exact. Only if asked for.
-        effective : (N,) array
-            Infinite if exact; with few samples the standard error itself is uncertain. Only if
-            asked for.
         """
         check_is_fitted(self)
         table = self._table(X)
         draws = None if draws is None else check_count("draws", draws, 2)
-        found = missing_cells.log_marginal(self.density_, table, draws)
 
         def scores(own):
-            return missing_cells.log_marginal(self.density_, own, draws).log_prob
+            return answers.log_marginal(self.density_, own, draws).log_prob
 
-        answer = [self.density_.cells.average(table, scores, found.log_prob, cells)]
-        if return_spread:
-            whole = ~with_gaps(table)
-            spread = np.full(len(whole), np.nan)
-            if np.any(whole):
-                spread[whole] = self.density_.spread([values[whole] for values in table])
-            answer.append(spread)
-        if return_error:
-            answer.append(found.error)
-        if return_effective:
-            answer.append(found.effective)
-        return answer[0] if len(answer) == 1 else tuple(answer)
+        return self.density_.cells.average(table, scores, scores(table), cells)
+
+    def standard_errors(self, X: ArrayLike, *, draws: int | None = None) -> Array:
+        """Return the standard error in nats of the score of every row, (N,); 0 if it is exact.
+
+        Samples are spread evenly, so most scores err less. The parameters are those of
+        :meth:`score_samples`.
+        """
+        check_is_fitted(self)
+        draws = None if draws is None else check_count("draws", draws, 2)
+        return answers.log_marginal(self.density_, self._table(X), draws).error
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return the mean log-likelihood in nats per row.
@@ -438,15 +386,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
             ) from None
         return self._like_data(drawn)
 
-    @overload
-    def impute(self, X: ArrayLike, random_state: Seed = ..., draws: None = ...) -> Rows: ...
-
-    @overload
-    def impute(self, X: ArrayLike, random_state: Seed = ..., *, draws: int) -> list[Rows]: ...
-
-    def impute(
-        self, X: ArrayLike, random_state: Seed = None, draws: int | None = None
-    ) -> Rows | list[Rows]:
+    def impute(self, X: ArrayLike, random_state: Seed = None, draws: int | None = None) -> Rows:
         """Return rows with every missing cell sampled given the other cells.
 
         The spread of several samples shows how uncertain a cell is. ``draws`` of them take little
@@ -468,7 +408,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         count = 1 if draws is None else check_count("draws", draws)
         table = self._table(X)
         rng = np.random.default_rng(_seed_of(random_state))
-        found = missing_cells.imputations(self.density_, table, rng, count)
+        found = answers.imputations(self.density_, table, rng, count)
         tables = [self._like_data(one, X) for one in found]
         return tables[0] if draws is None else tables
 
@@ -592,14 +532,3 @@ def _seed_of(value):
             "random_state: expected None, a whole number from 0 to 2^32 - 1, a "
             f"numpy.random.Generator or a numpy.random.RandomState, got {shortened(value)}"
         ) from None
-
-
-def _jobs(value):
-    """Return how many flows are trained at once."""
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, numbers.Integral) or value == 0
-    ):
-        raise ValueError(
-            f"n_jobs: expected None or a whole number that is not 0, got {shortened(value)}"
-        )
-    return effective_n_jobs(value)

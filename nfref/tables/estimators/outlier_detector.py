@@ -38,12 +38,11 @@ from nfref.tables.estimators.flow_density import FlowDensity
 from nfref.tables.estimators.trimming import kept_rows
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.queries import outlier_measures
-from nfref.tables.queries.conditional_sampler import ConditionalSampler
-from nfref.tables.queries.missing_cells import log_marginal
+from nfref.tables.queries.answers import log_marginal
 from nfref.tables.schema.columns import is_missing, missing_cells_of, plain, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, keys_of
 
-CRITERIA = ("combined", "density", "typical", "conditional")
+CRITERIA = ("combined", "density", "conditional")
 MARGIN_ROWS = 2000  # distinct values that densities of single columns are fitted to
 TYPICAL_ROWS = 200  # rows whose median is the typical surprise of a column
 
@@ -66,17 +65,15 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         In (0, 0.5]: the share of training rows that are called outliers.
     criterion : str, default "combined"
         "combined" uses the log-likelihood, how well the cells of a row go together, the tails of
-        the columns, and the nearness of other rows; "density" the log-likelihood; "typical" its
-        distance from the median of the training rows, either way, because a row may be too likely
-        to be one of them; "conditional" the largest :meth:`surprise` of its columns. Low scores are
-        outliers in each.
+        the columns, and the nearness of other rows; "density" the log-likelihood; "conditional" the
+        largest :meth:`surprise` of its columns. Low scores are outliers in each.
     trimming : float, optional
         In [0, 0.5]: the share of rows, the least likely ones, that the density is not fitted to.
         None is twice the contamination, but at most half. Nearness trims half of it. Then nearness
         and simple densities of the rows that are left trim the whole. Below 30 rows, or three
         a column, nothing is trimmed.
     members, effort, columns, given, epochs, batch_size, learning_rate, time_budget, validation, \
-    random_state, verbose, n_jobs
+    random_state, verbose
         As for :class:`nfref.FlowDensity`.
 
     Attributes
@@ -187,8 +184,6 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         keys = keys_of(self.density_, _some(table, whole)) if len(whole) else np.zeros(0, np.uint64)
         known = self._measures.fitted
         log_prob[whole] = known.update(keys, 0, log_prob[whole])
-        if self.criterion == "typical":
-            return -np.abs(log_prob - self._measures.usual[0, 0])
         if self.criterion == "density":
             return log_prob
         possible = np.isfinite(log_prob)
@@ -227,16 +222,13 @@ class FlowOutlierDetector(OutlierMixin, FlowDensity):
         """Return log p(x_j | x without x_j), (N, D)."""
         found = np.full((len(table[0]), len(table)), np.nan)
         whole = log_marginal(self.density_, table).log_prob
-        sampler = ConditionalSampler(self.density_)
         for j, values in enumerate(table):
             here = np.flatnonzero(~is_missing(values))
             if self.columns_[j].name in self.density_.given or not len(here):
                 continue
             rest = _some(table, here)
             rest[j] = missing_cells_of(self.columns_[j], len(here))
-            found[here, j] = (
-                whole[here] - log_marginal(self.density_, rest, sampler=sampler).log_prob
-            )
+            found[here, j] = whole[here] - log_marginal(self.density_, rest).log_prob
         return found
 
     def decision_function(self, X: ArrayLike) -> Array:

@@ -8,13 +8,11 @@ parameter passes through the logit of its interval before any flow sees it. So q
 bounds and has its whole mass within: no sample is rejected, and no correction is needed.
 
 Sources: Papamakarios and Murray 2016, arXiv:1605.06376, for a conditional density that is fitted to
-simulations (neural posterior estimation); Robert and Wraith 2009, arXiv:0907.5123, for the harmonic
-mean within a region of high density.
+simulations (neural posterior estimation).
 """
 
 import warnings
 from dataclasses import replace
-from typing import overload
 
 import numpy as np
 
@@ -22,16 +20,15 @@ from nfref.diagnostics import evidence
 from nfref.diagnostics.evidence import Evidence
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, ArrayLike, Callable, Mapping, PathLike, Sequence
-from nfref.runtime.checks import check_choice, check_count, check_finite_rows, shortened
+from nfref.runtime.checks import check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.estimators import posterior_rows
+from nfref.tables.estimators import posterior_maps, posterior_rows
 from nfref.tables.estimators.posterior_calibration import Calibration
-from nfref.tables.estimators.posterior_evidence import by_halves, target_values, with_insurance
+from nfref.tables.estimators.posterior_evidence import target_values, with_insurance
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
-from nfref.tables.queries import pool_maps
 from nfref.tables.schema.columns import as_numbers, is_frame
 
 MOMENT_DRAWS = 2**14
@@ -102,7 +99,6 @@ class Posterior:
         *,
         weights: Array | None = None,
         bounds: posterior_rows.Bounds = None,
-        log_posterior: Array | None = None,
         flow: str | Flow = "auto",
         members: int | None = None,
         effort: str = "default",
@@ -125,8 +121,6 @@ class Posterior:
             independent samples, such as those of nested sampling.
         bounds : dict or (D, 2) array, optional
             name -> (low, high), with None for an end without bound; or a pair for each parameter.
-        log_posterior : (N,) array, optional
-            log p~ at the samples, up to a constant: :meth:`log_evidence` finds the constant.
         flow, members, effort, time_budget
             As for :class:`nfref.FlowDensity`.
         random_state : int
@@ -143,7 +137,7 @@ class Posterior:
             If there are no more samples than parameters, if the effective size is below 50, if a
             parameter has one value or a sample lies outside of the bounds, and so on.
         """
-        names, record = posterior_rows.record_of_samples(samples, names, weights, log_posterior)
+        names, record = posterior_rows.record_of_samples(samples, names, weights)
         asked = dict(flow=flow, members=members, effort=effort, time_budget=time_budget)
         options = fit_options(names, bounds, random_state, **asked)
         rows, block = record.samples, record.block
@@ -215,12 +209,6 @@ class Posterior:
             verbose=verbose,
         )
         return cls(fitted.density, replace(record, candidates=tuple(fitted.tried)))
-
-    @overload
-    def given(self, observed: Sequence[float] | Mapping[str, float]) -> "Posterior": ...
-
-    @overload
-    def given(self, observed: ArrayLike) -> Any: ...
 
     def given(self, observed: ArrayLike | Mapping[str, float]) -> Any:
         """Return the posterior given an observation, or a list of them given several.
@@ -396,24 +384,17 @@ class Posterior:
     # Evidence and weights -------------------------------------------------------------------
 
     def log_evidence(
-        self,
-        log_target: Callable[[Array], Any] | None = None,
-        *,
-        method: str | None = None,
-        draws: int = 10_000,
-        random_state: int = 0,
+        self, log_target: Callable[[Array], Any], *, draws: int = 10_000, random_state: int = 0
     ) -> Evidence:
         """Return the evidence, log of the integral of p~, with its verdict.
 
+        Importance sampling: ``draws`` of this density, and of a wide one for one in ten, are
+        weighted. Other estimates are those of :mod:`nfref.diagnostics`.
+
         Parameters
         ----------
-        log_target : callable, optional
-            log p~: (N, D) array -> (N,) array. Without it the harmonic mean needs only
-            ``log_posterior`` at the samples: two densities are fitted, each to one half of the
-            chains, and judged on the other half.
-        method : {"importance", "bridge", "harmonic"}, optional
-            "importance" weighs ``draws`` of this density and of a wide one, for one in ten.
-            "bridge" uses the samples and their ``log_posterior`` besides, and two fits too.
+        log_target : callable
+            log p~: (N, D) array -> (N,) array.
         draws : int
         random_state : int
 
@@ -423,29 +404,11 @@ class Posterior:
             ``value``, ``error``, ``effective``, ``pareto_k``, ``believable``; as text it begins
             with "cannot tell" where it is not believable.
         """
-        if method is None:
-            method = "harmonic" if log_target is None else "importance"
-        check_choice("method", method, ("importance", "bridge", "harmonic"))
-        if method != "harmonic" and not callable(log_target):
-            raise ValueError(
-                f"log_target: expected a function for method {method!r}, got "
-                f"{shortened(log_target)}"
-            )
-        if method != "importance" and self._record.log_posterior is None:
-            raise ValueError(
-                f"log_posterior: expected its values at the samples for method {method!r}, got "
-                "none; pass them to from_samples"
-            )
-        rng = np.random.default_rng(random_state)
         check_count("draws", draws, 100)
-        if log_target is not None and method == "importance":
-            proposal = Posterior(with_insurance(self.density), self._record)
-            rows = proposal.rvs(draws, rng)
-            log_weights = target_values(log_target, rows) - proposal.logpdf(rows)
-            return evidence.importance_sampling(log_weights)
-        return by_halves(
-            self.names, self._record, log_target if method == "bridge" else None, draws, rng
-        )
+        proposal = Posterior(with_insurance(self.density), self._record)
+        rows = proposal.rvs(draws, np.random.default_rng(random_state))
+        log_weights = target_values(log_target, rows) - proposal.logpdf(rows)
+        return evidence.importance_sampling(log_weights)
 
     def reweight(
         self,
@@ -540,7 +503,7 @@ class Posterior:
         posterior_rows.check_inside("t", rows, self.names, self._record.options["supports"])
         table = self._table(rows)
         _, u, _ = self.density.encode(table)
-        gradient = pool_maps.log_prob_gradient(self._pool, u, self._context(len(rows)))
+        gradient = posterior_maps.log_prob_gradient(self._pool, u, self._context(len(rows)))
         for place, k in enumerate(self.density.places[1]):
             slope, own = self.density.columns[k].slopes(table[k])
             gradient[:, place] = gradient[:, place] * slope + own
@@ -550,7 +513,7 @@ class Posterior:
         """Return the parameters at points of the unit cube: uniform points become samples.
 
         So this posterior can be the prior of a nested sampler. The first coordinate also chooses
-        the member of the pool (:mod:`nfref.tables.queries.pool_maps`).
+        the member of the pool (:mod:`nfref.tables.estimators.posterior_maps`).
 
         Parameters
         ----------
@@ -565,7 +528,7 @@ class Posterior:
         if not np.all((cube >= 0) & (cube <= 1)):
             raise ValueError(f"u: expected numbers in [0, 1], got {shortened(cube)}")
         context = self._context(len(cube))
-        found = self._decoded(pool_maps.from_unit_cube(self._pool, cube, context))
+        found = self._decoded(posterior_maps.from_unit_cube(self._pool, cube, context))
         return found[0] if alone else found
 
     # Pictures and files ---------------------------------------------------------------------

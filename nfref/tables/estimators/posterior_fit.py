@@ -58,13 +58,13 @@ def fit_density(
     table = list(rows.T)
     asked = {name: options[name] for name in ("flow", "members", "effort", "time_budget")}
     columns = find_columns(names, table, options["supports"], given=given, weight=weights)
-    with keeping([SIGINT], insists=True) as signals:
+    with keeping([SIGINT], twice=True) as signals:
         found = fit_table(
             TableFit(
                 # a value that a chain repeats is a rejected step, not an atom
                 [replace(column, atoms=()) for column in columns],
                 table,
-                asked_plan(**asked, gradients=True),
+                asked_plan(**asked),
                 options["random_state"],
                 weights,
                 progress=Progress.on_stderr(verbose),

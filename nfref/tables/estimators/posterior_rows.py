@@ -117,7 +117,7 @@ def check_inside(name: str, rows: Array, names: Sequence[str], supports: Mapping
 
 
 def record_of_samples(
-    samples: ArrayLike, names: Sequence[str] | None, weights: Any, log_posterior: Any
+    samples: ArrayLike, names: Sequence[str] | None, weights: Any
 ) -> tuple[list[str], PosteriorRecord]:
     """Return the names of the parameters, and the record of samples that are checked.
 
@@ -137,17 +137,13 @@ def record_of_samples(
     check_finite_rows("samples", rows)
     if weights is not None:
         weights = as_weight("weights", np.ravel(real_array("weights", weights)), n)
-    if log_posterior is not None:
-        log_posterior = _log_posterior(log_posterior, n)
     if weights is not None:
         whole = chains == 1 and np.all(weights == np.round(weights))
         times = weights.astype(np.int64) if whole else (weights > 0).astype(np.int64)
         rows = np.repeat(rows, times, axis=0)
-        if log_posterior is not None:
-            log_posterior = np.repeat(log_posterior, times)
         chains, weights = (1, None) if whole else (0, weights[weights > 0])
     effective = _effective(names, rows, weights, chains)
-    return names, PosteriorRecord({}, rows, weights, log_posterior, chains, effective)
+    return names, PosteriorRecord({}, rows, weights, chains, effective)
 
 
 @dataclass(frozen=True)
@@ -208,14 +204,3 @@ def _effective(names, rows, weights, chains):
             f"{sizes[worst]:.0f}{where} from {len(rows):,} samples"
         )
     return float(min(sizes[worst], len(rows)))
-
-
-def _log_posterior(value, rows):
-    """Return the log-posterior at the samples as an array (N,)."""
-    found = np.ravel(real_array("log_posterior", value))
-    if len(found) != rows:
-        raise ValueError(
-            f"log_posterior: expected {rows:,} numbers, one for each sample, got {len(found):,}"
-        )
-    check_finite_rows("log_posterior", found[:, None])
-    return found

@@ -1,7 +1,5 @@
 """Predict one column from the others, in the manner of scikit-learn's estimators."""
 
-from typing import overload
-
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -9,8 +7,8 @@ from sklearn.utils.validation import check_is_fitted
 from nfref.runtime.annotations import Array, ArrayLike, Sequence
 from nfref.runtime.checks import check_count
 from nfref.tables.estimators.validation import EstimatorRows
-from nfref.tables.queries import quantiles
-from nfref.tables.queries.given_values import check_known
+from nfref.tables.queries import answers
+from nfref.tables.queries.known_cells import check_known
 
 
 def _has_labels(estimator):
@@ -42,9 +40,9 @@ class Predictions(EstimatorRows):
         """
         column, table = self._asked(X, column)
         if column.kind == "category":
-            found = quantiles.label_probabilities(self.density_, table, column.name)
+            found = answers.label_probabilities(self.density_, table, column.name)
             return column.decode(np.argmax(found, axis=1))
-        return quantiles.predictions(self.density_, table, column.name, ())[0]
+        return answers.predictions(self.density_, table, column.name, ())[0]
 
     @available_if(_has_labels)
     def predict_proba(self, X: ArrayLike, column: str | None = None) -> Array:
@@ -67,26 +65,7 @@ class Predictions(EstimatorRows):
                 f"column: expected a category, got {column.name!r}, which holds "
                 "numbers (predict_quantiles gives their quantiles)"
             )
-        return quantiles.label_probabilities(self.density_, table, column.name)
-
-    @overload
-    def predict_quantiles(
-        self,
-        X: ArrayLike,
-        column: str | None = ...,
-        levels: Sequence[float] = ...,
-        draws: int = ...,
-    ) -> Array: ...
-
-    @overload
-    def predict_quantiles(
-        self,
-        X: ArrayLike,
-        column: str | None = ...,
-        levels: Sequence[float] = ...,
-        draws: int = ...,
-        return_error: bool = ...,
-    ) -> Array | tuple[Array, Array]: ...
+        return answers.label_probabilities(self.density_, table, column.name)
 
     def predict_quantiles(
         self,
@@ -94,8 +73,7 @@ class Predictions(EstimatorRows):
         column: str | None = None,
         levels: Sequence[float] = (0.05, 0.5, 0.95),
         draws: int = 1000,
-        return_error: bool = False,
-    ) -> Array | tuple[Array, Array]:
+    ) -> Array:
         """Return quantiles of a column given the other cells of every row.
 
         Two of them are a prediction interval: 0.05 and 0.95 hold nine values of ten.
@@ -109,18 +87,13 @@ class Predictions(EstimatorRows):
         levels : sequence of float, default (0.05, 0.5, 0.95)
             Each above 0 and below 1.
         draws : int, default 1000
-            Samples for each row that lacks other cells too; all rows share them, so that quantiles
-            change smoothly with the given cells.
-        return_error : bool, default False
-            Return also how far the probabilities below the quantiles may be from the levels.
+            Samples for each row; all rows share their noise, so that quantiles change smoothly with
+            the given cells.
 
         Returns
         -------
         (N, len(levels)) array
             In the units of the data; of rounded columns, rounded values.
-        error : (N,) array
-            A bound where the density was followed along the column on a grid, a standard error
-            where other cells were sampled, 0 where it is exact. Only if asked for.
 
         Raises
         ------
@@ -131,20 +104,9 @@ class Predictions(EstimatorRows):
         levels = np.asarray(levels, np.float64)
         if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)):
             raise ValueError(f"levels: expected numbers above 0 and below 1, got {levels}")
-        _, found, error = quantiles.predictions(
+        return answers.predictions(
             self.density_, table, column.name, levels.tolist(), check_count("draws", draws, 2)
-        )
-        return (found, error) if return_error else found
-
-    def quantile(
-        self,
-        X: ArrayLike,
-        column: str,
-        levels: Sequence[float] = (0.05, 0.5, 0.95),
-        draws: int = 1000,
-    ) -> Array:
-        """Return :meth:`predict_quantiles` of a named column."""
-        return self.predict_quantiles(X, column, levels, draws)
+        )[1]
 
     def _asked(self, X, name):
         """Return (the column of that name, the table)."""
@@ -175,4 +137,4 @@ class Predictions(EstimatorRows):
         """
         check_is_fitted(self)
         table = self._table(X)
-        return quantiles.distribution(self.density_, table, column, check_count("draws", draws, 2))
+        return answers.distribution(self.density_, table, column, check_count("draws", draws, 2))

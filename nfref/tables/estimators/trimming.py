@@ -16,7 +16,7 @@ from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Regressed
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import TableFit
-from nfref.tables.queries.missing_cells import log_marginal
+from nfref.tables.queries.answers import log_marginal
 from nfref.tables.queries.outlier_measures import (
     Neighbours,
     quantile_of_copies,

@@ -1,15 +1,14 @@
 """Checkpoints: files with the state of a fit after an epoch."""
 
-import itertools
 from dataclasses import replace
 
 from nfref.runtime.annotations import Any, PathLike
 from nfref.runtime.checks import one_line
 from nfref.tables.files import archives
 from nfref.tables.files.archives import ArchiveError
-from nfref.tables.fitting.plan import SearchState
+from nfref.tables.fitting.trainings import SearchState
 
-FORMAT, VERSION = "nfref checkpoint", 2
+FORMAT, VERSION = "nfref checkpoint", 3
 SEARCH = 11  # rises when a search takes another path: the bits change
 
 
@@ -24,15 +23,13 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
         All that decides the bits of the fit, by name, as JSON returns it; ``"DATA"`` is a digest of
         the rows.
     """
-    now = state.current and replace(state.current, unflatten=None, evaluated=None)
-    archives.save(path, FORMAT, VERSION, {"asked": asked, "state": replace(state, current=now)})
+    archives.save(path, FORMAT, VERSION, {"asked": asked, "state": state})
 
 
 def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
     """Read the SearchState of a fit that asked for the same.
 
-    Only ``--epochs`` may be larger. Then flows that were trained to the last epoch, and all that
-    came after them, are dropped.
+    Only ``--epochs`` may be larger. Then trainings that went to the last epoch begin again.
 
     Raises
     ------
@@ -60,8 +57,12 @@ def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
 
 
 def _short_of(state, epochs):
-    """Return the state without flows that may have stopped only because no epochs were left."""
-    done = tuple(
-        itertools.takewhile(lambda flow: len(flow.history.get("train", ())) < epochs, state.done)
+    """Return the state without trainings that may have ended only because no epochs were left."""
+    return replace(
+        state,
+        trainings=tuple(
+            one
+            for one in state.trainings
+            if one.vector is None or len(one.history.get("train", ())) < epochs
+        ),
     )
-    return state if done == state.done else replace(state, done=done, current=None)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import nfref.flows.free_form
+import nfref.tables.densities.label_network
 import nfref.tables.densities.regression
-import nfref.tables.densities.vine
 import nfref.tables.files.fitted_estimator
 import nfref.tables.files.posterior_record
 import nfref.transformers.rounded  # noqa: F401

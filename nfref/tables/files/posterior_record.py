@@ -25,8 +25,6 @@ class PosteriorRecord(Configuration):
         The samples that the density was fitted to; None for simulations.
     weights : (N,) array or None
         Weights of the samples.
-    log_posterior : (N,) array or None
-        At the samples.
     chains : int
         The number of chains of equal length that the samples are; 0 if they are independent.
     effective : float
@@ -41,7 +39,6 @@ class PosteriorRecord(Configuration):
     options: dict
     samples: Any = None
     weights: np.ndarray | None = None
-    log_posterior: Any = None
     chains: int = 0
     effective: float = 0.0
     seen: np.ndarray | None = None
@@ -77,7 +74,6 @@ class PosteriorRecord(Configuration):
         for name, shape in (
             ("samples", (rows, None)),
             ("weights", (rows,)),
-            ("log_posterior", (rows,)),
             ("seen", (3, width)),
             ("observed", (width,)),
         ):

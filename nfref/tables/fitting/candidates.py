@@ -1,9 +1,9 @@
 """Candidates of a pool, fitted once a fold; the simple ones; and the weights of all.
 
 The simple densities are a Gaussian by maximum likelihood, Gaussians with shrunk correlations, one
-for each group of labels, mixtures, a wide density that bounds what a row can cost, and a vine if
-its package is installed. Flows (:mod:`nfref.tables.fitting.flow_search`) are candidates too. Each
-fold scores the rows that it holds out; the scores of all folds decide the weights.
+for each group of labels, mixtures, and a wide density that bounds what a row can cost. Flows
+(:mod:`nfref.tables.fitting.flow_search`) are candidates too. Each fold scores the rows that it
+holds out; the scores of all folds decide the weights.
 """
 
 import time
@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from nfref.runtime import blas
+from nfref.runtime import blas, interrupts
 from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Sequence
 from nfref.tables.densities import mixture
 from nfref.tables.densities.gaussian import Gaussian
@@ -26,7 +26,6 @@ from nfref.tables.densities.pool import (
     stacking_weights,
 )
 from nfref.tables.densities.regression import MixtureRegression
-from nfref.tables.densities.vine import MOST_COLUMNS, MOST_ROWS, Vine, is_installed, seconds_of_fits
 from nfref.tables.densities.wide import REACH, Wide
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.plan import Plan
@@ -37,6 +36,7 @@ WIDE_PART = 0.01  # weight of the wide density beside a mixture while its size i
 ONE_FOLD_CHOOSES = 1000  # rows from which on one fold chooses the size of a mixture
 # A size whose first folds score so many standard errors below another size is not fitted further.
 FIRST_FOLDS, HOPELESS = 2, 2.0
+SIMPLE_SHARE = 0.6  # of the time budget, after which no larger mixture is tried
 MIXTURE_ROWS = 20_000  # most rows for a mixture: more teach it nothing, and EM passes over all
 
 
@@ -70,6 +70,12 @@ class Candidate:
     last: "Candidate | None" = None
     gains: Array | None = None
 
+    def mean(self, row_weight: Array | None) -> float:
+        """Return the mean of the held-out scores for rows of that weight."""
+        there = ~np.isnan(self.scores)
+        weight = None if row_weight is None else row_weight[there]
+        return mean_and_error(self.scores[there], weight)[0]
+
     def result(self, row_weight: Array | None, weight: float | None = None) -> CandidateResult:
         """Return the result for rows of that weight."""
         return CandidateResult.of(
@@ -102,21 +108,15 @@ def simple_candidates(
     if rows.context is not None:
         fits["gaussian per group"] = lambda x: GroupedGaussian.fit(x.u, x.context, x.weight)
     fits["wide"] = _regressed(lambda x, w: Wide(x.shape[1], reach=REACH))
-    if (
-        plan.flow not in ("gaussian", "mixture")
-        and not plan.gradients
-        and is_installed()
-        and 1 < rows.u.shape[1] <= MOST_COLUMNS
-        and not plan.is_over("simple", seconds_of_fits(len(folds), *rows.u.shape))
-    ):
-        fits["vine"] = _fit_vine
-    found = {}
+    found: dict[str, Array] = {}
     for name, fit in fits.items():
+        if found and interrupts.came():
+            return
         one = _fit_candidate(name, fit, rows, folds)
         if one.members[0] is not None and not np.all(np.isnan(one.scores)):
             found[name] = one.scores
             yield one
-    if plan.flow != "gaussian":
+    if plan.flow != "gaussian" and not interrupts.came():
         for known in (0, rows.known) if rows.known else (0,):
             yield _best_mixture(rows, known, folds, rng, found["wide"], plan)
 
@@ -144,15 +144,6 @@ def _fit_gaussian(rows):
         return _regressed(Gaussian.fit)(rows) if len(rows) > rows.u.shape[1] + 1 else None
     except ValueError:
         return None
-
-
-def _fit_vine(rows):
-    """Return None for one row, and for weights that are not numbers of copies."""
-    rows = rows.at(slice(MOST_ROWS))
-    weight = np.ones(1) if rows.weight is None else rows.weight
-    if len(rows) < 2 or np.any(weight != np.round(weight)) or np.sum(weight) > MOST_ROWS:
-        return None
-    return _regressed(lambda x, w: Vine.fit(x))(rows.repeated())
 
 
 def _mixtures(sets, known, size, rng):
@@ -186,7 +177,7 @@ def _best_mixture(rows, known, folds, rng, wide, plan):
         members += fitted
 
     def fitted(size):
-        if tried and plan.is_over("simple"):
+        if tried and (interrupts.came() or plan.has_spent(SIMPLE_SHARE)):
             return None, -np.inf
         members: list[Any] = []
         scores = np.full(len(rows), np.nan)

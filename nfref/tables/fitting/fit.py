@@ -1,7 +1,7 @@
 """Fit the density of a table: encode its rows, hold out folds, fit the parts.
 
-A table density is a product. Discrete columns have latent classes, or a pool of label models for
-one label given other columns. Continuous columns, given the discrete ones, have a pool of simple
+A table density is a product. Discrete columns have latent classes, or a network for one label given
+all other columns. Continuous columns, given the discrete ones, have a pool of simple
 densities and flows. Missing cells are filled first (:mod:`nfref.tables.fitting.gaps`).
 """
 
@@ -12,11 +12,10 @@ import numpy as np
 
 from nfref.runtime.annotations import Array
 from nfref.tables.densities.encoder import Encoder, coded_columns, spread_rows
-from nfref.tables.densities.label_pool import LabelPool, log_labels
+from nfref.tables.densities.label_network import LabelNetwork
 from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.fitting.first_flow import parameters_of_a_flow
 from nfref.tables.fitting.flow_search import find_pool
 from nfref.tables.fitting.folds import (
     UnitRows,
@@ -33,6 +32,8 @@ from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import CandidateResult, Fitted, OutOfFoldScores
 from nfref.tables.schema.columns import Continuous, as_numbers, is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
+
+DISCRETE_SHARE = 0.5  # of the time budget, after which no larger model of the labels is tried
 
 
 def fit_table(fit: TableFit) -> Fitted:
@@ -52,10 +53,13 @@ def fit_table(fit: TableFit) -> Fitted:
 def _fit_complete(fit):
     """Fit the density of a table without empty cells."""
     columns, table, given, seed = fit.columns, fit.table, fit.given, fit.seed
-    if not fit.plan.simple:
-        parameters_of_a_flow(fit.plan, columns, len(table[0]), given)  # refuses what cannot be made
     plan = fit.plan.begun()
     rows = _encode(columns, table, as_counts(fit.weight), seed, given)
+    if not (plan.simple or rows.u.shape[1]):
+        raise ValueError(
+            f"flow {plan.kinds[0].name}: expected a column of real numbers, got "
+            "categories and counts alone"
+        )
     folds = _fold_of_each(rows, table, fit.validation, plan)
     if fit.group is not None:
         folds = group_fold_numbers(folds, fit.group[rows.places][rows.row])
@@ -71,10 +75,9 @@ def _fit_complete(fit):
         progress = fit.progress or Progress()
         progress.offset = offset = float(np.average(log_prob[scored], weights=weight))
         pool, tried, pooled = find_pool(rows.in_units(density), folds, plan, pool_rng, progress)
-        density = replace(density, pool=pool).limited(fit.limit)
-        gain = 0.0 if density.limit is None else -density.limit.log_mass
-        tried = [one.shifted(offset) for one in tried[:-1]] + [tried[-1].shifted(offset + gain)]
-        log_prob = log_prob + pooled + gain
+        density = replace(density, pool=pool)
+        tried = [one.shifted(offset) for one in tried]
+        log_prob = log_prob + pooled
     else:
         score = mean_and_error(log_prob[scored], weight)
         tried = [CandidateResult("latent classes", *score, 1.0, 0.0)]
@@ -210,7 +213,7 @@ class _Discrete(NamedTuple):
     each row was held out.
     """
 
-    density: LatentClasses | LabelPool | None
+    density: LatentClasses | None  # a LabelNetwork is one too
     log_prob: Array
     held_out: Array
     of_copies: bool = False
@@ -220,14 +223,13 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
     """Fit the discrete columns that are not given."""
 
     def enough():
-        return plan.is_over("discrete")
+        return plan.has_spent(DISCRETE_SHARE)
 
     counts = rows.counts
     held_out = np.where(folds >= 0, counts, 0)
     own = [column for column in rows.kinds if column.name not in rows.given]
     if rows.known and len(own) == 1 and own[0].kind == "category":
-        classes, scores = _fit_by_folds(rows, folds, log_labels, rng, enough)
-        found = LabelPool.fit(classes, scores, rows.coded(counts), folds, rng, enough)
+        found = LabelNetwork.fit_by_folds(rows.coded(counts), folds, rng, enough)
         return _Discrete(*found, held_out)
     copies = held_out_copies(rows.columns, counts, validation, seed)
     if copies is not None:
@@ -237,23 +239,21 @@ def _fit_discrete(rows, folds, validation, seed, rng, plan):
         return _Discrete(classes.again(rows.coded(counts)), log_prob, copies, True)
     if not own:
         return _Discrete(None, np.zeros(len(counts)), held_out)
-    return _Discrete(*_fit_by_folds(rows, folds, LatentClasses.log_prob, rng, enough), held_out)
+    return _Discrete(*_fit_classes(rows, folds, rng, enough), held_out)
 
 
-def _fit_by_folds(rows, folds, log_prob, rng, enough):
+def _fit_classes(rows, folds, rng, enough):
     """Return LatentClasses of all rows, and log P of held-out rows under classes of the others."""
-    found, scores = [], []
+    found, log_prob = [], np.zeros(len(folds))
     for k in range(np.max(folds) + 1):
-        held = np.where(folds == k, rows.counts, 0)
+        own = folds == k
+        held = np.where(own, rows.counts, 0)
         left = rows.counts - held if len(folds) > 1 else held
         found.append(LatentClasses.choose(rows.coded(left), rows.coded(held), rng, enough))
-        scores.append(log_prob(found[-1], rows.codes[folds == k]))
-    whole = np.zeros((len(folds), *scores[0].shape[1:]))
-    for k, score in enumerate(scores):
-        whole[folds == k] = score
+        log_prob[own] = found[-1].log_prob(rows.codes[own])
     if len(found) == 1:
-        return found[0], whole
-    return found[0].again(rows.coded(rows.counts)), whole
+        return found[0], log_prob
+    return found[0].again(rows.coded(rows.counts)), log_prob
 
 
 # Scores of the rows ------------------------------------------------------------------------

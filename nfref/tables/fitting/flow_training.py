@@ -18,12 +18,12 @@ import numpy as np
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any, Callable, Generator
 from nfref.runtime.checks import plural
-from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.fitting.effort import epoch_seconds
 from nfref.tables.fitting.first_flow import batch_size_for, first_flow
 from nfref.tables.fitting.flow_kinds import FlowKind
-from nfref.tables.fitting.folds import Fold, UnitRows
-from nfref.tables.fitting.plan import DoneFlow, Plan
+from nfref.tables.fitting.folds import Fold
+from nfref.tables.fitting.plan import Plan
+from nfref.tables.fitting.trainings import Key, Training
 from nfref.training.fit_state import FitState
 from nfref.training.fitting import fit as fit_flow
 
@@ -40,17 +40,21 @@ LEAST_PATIENCE = 6  # epochs: scores of fewer vary by chance, however many steps
 
 
 def train_flow(
+    key: Key,
     kind: FlowKind,
     fold: Fold,
     rng: Generator,
     plan: Plan,
-    seconds_left: float | None,
-    callback: Callable[[FitState], object] | None = None,
+    seconds_left: float | None = None,
+    after_epoch: Callable[[FitState], object] = lambda state: None,
     resume: FitState | None = None,
-) -> DoneFlow:
-    """Train one flow on one fold, from the start or from a state of the first part."""
+) -> Training:
+    """Train one flow on one fold, from the start or from a state of the first part.
+
+    ``after_epoch`` is called with the state of the first part after every epoch of both parts.
+    """
     began = time.perf_counter()
-    training = _Training(kind, fold, rng, plan, callback, resume)
+    training = _FlowTraining(kind, fold, rng, plan, after_epoch, resume)
     chosen = training.first_part(seconds_left and FIRST_PART * seconds_left)
     spent = time.perf_counter() - began
     left = seconds_left and seconds_left - spent
@@ -59,13 +63,13 @@ def train_flow(
         spent = (ends[-1] - ends[0]) / (len(ends) - 1) * epochs
     wanted = epochs_of_second_part(chosen, training.more, training.growth, None, spent)
     epochs = epochs_of_second_part(chosen, training.more, training.growth, left, spent)
-    done = training.done(chosen, training.second_part(chosen.params, epochs, left))
+    done = training.done(key, chosen, training.second_part(chosen.params, epochs, left))
     if epochs < wanted and done.stopped != "interrupted":
         done = replace(done, message=f"{done.message}; no time left for more", stopped="time")
     return replace(done, seconds=time.perf_counter() - began)
 
 
-class _Training:
+class _FlowTraining:
     """The training of one flow on one fold.
 
     Attributes
@@ -88,9 +92,9 @@ class _Training:
         When each epoch of the first part ended.
     """
 
-    def __init__(self, kind, fold, rng, plan, callback, resume):
+    def __init__(self, kind, fold, rng, plan, after_epoch, resume):
         self.kind, self.fold, self.rng, self.plan = kind, fold, rng, plan
-        self.callback, self.state, self.last = callback, resume, None
+        self.after_epoch, self.state, self.last = after_epoch, resume, None
         self.ends: list[float] = []
         self.density, self.start = first_flow(kind, fold.training, rng)
         self.batch_size = plan.batch_size or batch_size_for(kind, len(fold.training))
@@ -149,8 +153,8 @@ class _Training:
             time_limit=seconds,
         )
 
-    def done(self, chosen, final):
-        """Return the DoneFlow of the first part's result and the second's, which may be None."""
+    def done(self, key, chosen, final):
+        """Return the record for the first part's result and the second's, which may be None."""
         message, stopped, history = chosen.message, chosen.stopped, chosen.history
         epochs, last = len(history["train"]), chosen.params
         if final is not None:
@@ -166,7 +170,15 @@ class _Training:
                 message += " of all rows"
         dtype = np.dtype(self.plan.dtype or "float64")
         vector, last = (trees.flatten(trees.cast(one, dtype))[0] for one in (chosen.params, last))
-        return DoneFlow(vector, message, history, 0.0, stopped, last, epochs)
+        return Training(
+            *key,
+            vector=vector,
+            final=last,
+            history=history,
+            epochs=epochs,
+            stopped=stopped,
+            message=message,
+        )
 
     def _fit(self, params, rows, **options):
         rows = rows if self.kind.objective is None else rows.repeated()
@@ -198,15 +210,7 @@ class _Training:
     def _keep(self, state):
         self.state = state
         self.ends.append(time.perf_counter())
-        if self.callback is not None:
-            self.callback(state)
-
-
-def interrupted_flow(state: FitState) -> DoneFlow:
-    """Return the flow of the best epoch of a training that Ctrl-C ended."""
-    vector = trees.flatten(state.best_params)[0].astype(np.float64)
-    message = f"interrupted in epoch {state.epoch}"
-    return DoneFlow(vector, message, state.history, 0.0, "interrupted", None, state.epoch)
+        self.after_epoch(state)
 
 
 def epochs_of_second_part(
@@ -227,17 +231,3 @@ def epochs_of_second_part(
     if left is None:
         return epochs
     return min(epochs, max(0, int(left * len(chosen.history["train"]) / (spent * growth))))
-
-
-def fitted_flows(
-    kind: FlowKind, training: UnitRows, rng: Generator, done: DoneFlow
-) -> tuple[FittedFlow, FittedFlow]:
-    """Return the flow as held-out rows scored it, and as it was in the end."""
-    density, params = first_flow(kind, training, rng)
-    start, unflatten = trees.flatten(trees.cast(params, done.vector.dtype))
-    if start.shape != done.vector.shape:
-        raise ValueError(
-            f"resume: expected a flow of {start.size} parameters, got {done.vector.size}"
-        )
-    final = done.vector if done.final is None else done.final
-    return FittedFlow(density, unflatten(done.vector)), FittedFlow(density, unflatten(final))

@@ -23,17 +23,18 @@ from dataclasses import replace
 import numpy as np
 
 from nfref.runtime.annotations import Array, Callable, Sequence
-from nfref.runtime.interrupts import came, insisted, interruptible
+from nfref.runtime.interrupts import came
 from nfref.tables.fitting.plan import TableFit
 from nfref.tables.fitting.progress import Progress
 from nfref.tables.fitting.results import Fitted
-from nfref.tables.queries.missing_cells import impute
+from nfref.tables.queries.answers import impute
 from nfref.tables.schema.columns import is_missing, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 
 MOST_ROUNDS = 10  # of each kind
 LEFT = 1e-3  # of the error of the start, after the rounds of a kind
 ROWS_OF_A_ROUND = 5000  # most rows of a round
+GAPS_SHARE = 0.3  # of the time budget, after which no new round begins
 
 
 def fit_with_gaps(fit: TableFit, fit_complete: Callable[[TableFit], Fitted]) -> Fitted:
@@ -63,29 +64,22 @@ def fit_with_gaps(fit: TableFit, fit_complete: Callable[[TableFit], Fitted]) -> 
 def _fill(fit, fit_complete, rng):
     """Fill the gaps in rounds of a simple density; return the table and the last such density.
 
-    Ctrl-C after the first round keeps the round before.
+    A signal after the first round ends the last one.
     """
     plan, rounds = fit.plan, _rounds(fit.table, fit.weight)
     kinds = ["gaussian"] * rounds + ["mixture"] * (rounds if plan.flow != "gaussian" else 0)
     few, found = slice(ROWS_OF_A_ROUND), None
     filled = [_from_the_same(values, fit.weight, rng) for values in fit.table]
-    try:
-        with interruptible():
-            for k, kind in enumerate(kinds, 1):
-                fit.progress.stage(f"values for empty cells   round {k} of {len(kinds)}")
-                simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
-                own = replace(fit, table=filled, plan=simple, progress=None, limit=None)
-                found = fit_complete(own.at(few))
-                last = k == len(kinds) or plan.is_over("gaps")
-                rows = slice(None) if last else few
-                drawn = impute(found.density, fit.at(rows).table, rng)
-                for values, new in zip(filled, drawn):
-                    values[rows] = new
-                if last:
-                    break
-    except KeyboardInterrupt:
-        if found is None or insisted():
-            raise
+    for k, kind in enumerate(kinds, 1):
+        fit.progress.stage(f"values for empty cells   round {k} of {len(kinds)}")
+        simple = replace(plan, flow=kind, members=0, simple=True, folds=1)
+        found = fit_complete(replace(fit, table=filled, plan=simple, progress=None).at(few))
+        last = k == len(kinds) or came() or plan.has_spent(GAPS_SHARE)
+        rows = slice(None) if last else few
+        for values, new in zip(filled, impute(found.density, fit.at(rows).table, rng)):
+            values[rows] = new
+        if last:
+            break
     return filled, found
 
 

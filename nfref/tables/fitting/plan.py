@@ -1,25 +1,17 @@
-"""The plan of a fit, the table that it is for, and how far it has come."""
+"""The plan of a fit, and the table that it is for."""
 
 import time
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from nfref.flow import Flow
 from nfref.runtime.annotations import Any, Array, Callable, Places, Sequence
-from nfref.runtime.checks import check_count, check_floats, check_positive, require, shortened
-from nfref.runtime.configuration import Configuration
-from nfref.tables.densities.limited_sum import LimitedSum
+from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.tables.fitting.effort import EFFORTS, Effort
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
 from nfref.tables.fitting.progress import Progress
-from nfref.training.fit_state import FitState
+from nfref.tables.fitting.trainings import SearchState
 
 BUDGET = 600.0  # default seconds of a search
-# A stage begins nothing that would end after this share of the time budget: the rest belongs to the
-# stages after it. Flows are the last one, and the first of them are trained beside the simple
-# densities. A stage always makes the least that the next one needs.
-STAGES = {"gaps": 0.3, "discrete": 0.5, "simple": 0.6}
 CHOICES = ("auto", "gaussian", "mixture", *FLOWS)
 MOST_MEMBERS = 1000
 # 1e-3 with a quarter of the rows in a step is as good, and takes twice as long
@@ -44,19 +36,14 @@ class Plan:
         None lets the number of rows and the kind of flow decide.
     time_budget : float or None
         Seconds for the whole fit. It leaves out candidates, and stops the last training early.
-    callback : callable or None
-        Called with the :class:`SearchState` after every epoch, or after each group of flows that
-        are trained in processes.
+    checkpoint : callable or None
+        Called with a :class:`~nfref.tables.fitting.trainings.SearchState` once a minute, in a
+        thread of the fit, and when a signal ends it.
     resume : SearchState or None
         Continue from there. With the same rows and plan the bits are those of a search that was
         never interrupted, unless the time budget ends one of them.
-    jobs : int
-        How many flows are trained at once by joblib, on whatever backend it uses; 1 trains them in
-        this process. The bits are the same.
     simple : bool
         Whether simple densities take part. Without them flows stand alone, however few the rows.
-    gradients : bool
-        Whether each candidate must have a gradient, as those of a posterior: then no vine is tried.
     folds : int or None
         The number of folds; 1 holds out one part, as for flows alone. None lets the effort and the
         number of rows decide.
@@ -74,11 +61,9 @@ class Plan:
     batch_size: int | None = None
     learning_rate: float | None = None
     time_budget: float | None = None
-    callback: Callable[["SearchState"], object] | None = None
-    resume: "SearchState | None" = None
-    jobs: int = 1
+    checkpoint: Callable[[SearchState], object] | None = None
+    resume: SearchState | None = None
     simple: bool = True
-    gradients: bool = False
     folds: int | None = None
     dtype: str | None = None
     effort: str = "default"
@@ -97,10 +82,9 @@ class Plan:
         """Return the seconds that the time budget leaves, at least 0; None without a budget."""
         return None if self.time_budget is None else max(self.time_budget - self.seconds(), 0.0)
 
-    def is_over(self, stage: str, seconds: float = 0.0) -> bool:
-        """Return True if a stage has no time left for what takes so many seconds."""
-        budget = self.time_budget
-        return budget is not None and self.seconds() + seconds >= STAGES[stage] * budget
+    def has_spent(self, share: float) -> bool:
+        """Return True if this share of the time budget is spent; the rest is for later stages."""
+        return self.time_budget is not None and self.seconds() >= share * self.time_budget
 
     @property
     def limits(self) -> Effort:
@@ -183,8 +167,6 @@ class TableFit:
         Shows how far the fit has come.
     given : sequence of str
         Names of columns that are given: the density is that of the others.
-    limit : LimitedSum, optional
-        Of the sum of some columns.
     group : (N,) array of int, optional
         Rows of one group are held out together. Then no cell is empty, and all columns that are not
         given are continuous.
@@ -198,94 +180,9 @@ class TableFit:
     validation: float = 0.1
     progress: Progress | None = None
     given: Sequence[str] = ()
-    limit: LimitedSum | None = None
     group: Array | None = None
 
     def at(self, rows: Places) -> "TableFit":
         """Return the fit of some of the rows."""
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, table=[values[rows] for values in self.table], weight=weight)
-
-
-# Where a search stands --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DoneFlow(Configuration):
-    """A flow whose training has ended.
-
-    Attributes
-    ----------
-    vector : (P,) array
-        Its parameters, flat: the best by the held-out rows.
-    message : str
-        Why training ended.
-    history : dict of list of float
-        Its loss after every epoch.
-    seconds : float
-    stopped : str
-        Why training ended, in one word, see :class:`nfref.training.loop.FitResult`.
-    final : (P,) array or None
-        The parameters after training continued: with all rows, or, of one fold, those of the last
-        epoch; ``vector`` if None.
-    epochs : int
-        The epochs of both parts of the training.
-    """
-
-    vector: np.ndarray
-    message: str
-    history: dict
-    seconds: float
-    stopped: str = ""
-    final: np.ndarray | None = None
-    epochs: int = 0
-
-    def _check(self):
-        check_floats("vector", self.vector, None)
-        if self.final is not None:
-            check_floats("final", self.final, *self.vector.shape)
-        require(
-            isinstance(self.message, str)
-            and isinstance(self.stopped, str)
-            and isinstance(self.history, dict)
-            and self.seconds >= 0,
-            "expected how training ended",
-        )
-
-
-@dataclass(frozen=True)
-class SearchState(Configuration):
-    """The state of a search after an epoch: all that it takes to continue.
-
-    Simple densities are not part of it: they are fitted again, in seconds, to the same bits.
-
-    Attributes
-    ----------
-    done : tuple of DoneFlow
-        One a fold, kind after kind.
-    current : FitState or None
-        Of the flow that is in training, if one is.
-    seconds : float
-        Spent so far.
-    folds : int or None
-        The number of folds; None in files of older versions.
-    kinds : tuple of str
-        The names of the kinds of flow so far, in the order of their training. A time budget decides
-        both, and a fit may be resumed with another.
-    """
-
-    done: tuple
-    current: Any
-    seconds: float
-    folds: int | None = None
-    kinds: tuple = ()
-
-    def _check(self):
-        require(
-            all(isinstance(flow, DoneFlow) for flow in self.done)
-            and isinstance(self.current, (FitState, type(None)))
-            and self.seconds >= 0
-            and (self.folds is None or self.folds >= 1)
-            and all(isinstance(name, str) for name in self.kinds),
-            "expected flows that are done and the state of another",
-        )

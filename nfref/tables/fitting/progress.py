@@ -39,23 +39,13 @@ class Progress:
         self._bar.set_description_str(text, refresh=False)
         self._bar.update()
 
-    def epoch(
-        self,
-        name: str,
-        fold: int,
-        folds: int,
-        state: Any,
-        spent: float,
-        estimate: Callable[[], float | None],
-    ) -> None:
-        """Show the state of a training after an epoch; seconds are those of the search."""
+    def epoch(self, name: str, fold: int, folds: int, state: Any, spent: float) -> None:
+        """Show the state of a training after an epoch; ``spent`` are the seconds of the search."""
         if not self._shown:
             return
-        expected = estimate()
-        about = "" if expected is None else f" of about {clock(max(expected, spent))}"
         where = f"fold {fold + 1} of {folds}   " if folds > 1 else ""
         best = self.offset - state.best_score
-        self.stage(f"{name}   {where}epoch {state.epoch}   best {best:.2f}   {clock(spent)}{about}")
+        self.stage(f"{name}   {where}epoch {state.epoch}   best {best:.2f}   {clock(spent)}")
 
     def candidate(self, name: str, mean: float, message: str) -> None:
         """Print the line of a candidate whose trainings have ended; ``mean`` is held out."""

@@ -9,7 +9,7 @@ from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.checks import check_floats, require
 from nfref.runtime.configuration import Configuration
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries import missing_cells
+from nfref.tables.queries import answers
 from nfref.tables.schema.columns import Column, Continuous, is_missing
 from nfref.tables.schema.distinct_rows import distinct_rows, grouped_rows
 
@@ -321,7 +321,7 @@ class OutlierMeasures(Configuration):
     def log_margins(self, table: Sequence[Array]) -> Array:
         """Return sum_j log p_j, (N,), of the known cells."""
         found = (
-            missing_cells.log_marginal(margin, [values]).log_prob
+            answers.log_marginal(margin, [values]).log_prob
             for margin, values in zip(self.margins, table)
             if margin is not None
         )

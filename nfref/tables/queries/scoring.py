@@ -11,14 +11,13 @@ import numpy as np
 from nfref.density import Density
 from nfref.runtime import blas
 from nfref.runtime import params as trees
-from nfref.runtime.annotations import Any, Array, Generator, Iterator, Params, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Generator, Iterator, Params, Sequence
 from nfref.runtime.backends import backend, chosen
 from nfref.runtime.batching import in_blocks
 from nfref.tables.densities.encoder import POINTS, check_can_be_given
-from nfref.tables.densities.limited_sum import sample_where
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries.conditional_sampler import ConditionalSampler, check_has_no_gap
-from nfref.tables.queries.missing_cells import DRAWS, Marginal, impute, log_marginal, sample_given
+from nfref.tables.queries.answers import DRAWS, Marginal, impute, log_marginal, sample_given
+from nfref.tables.queries.known_cells import check_has_no_gap
 from nfref.tables.schema.columns import (
     Column,
     Continuous,
@@ -84,9 +83,7 @@ def _work(density, params, x, cells):
     return rows * trees.count(flows)
 
 
-def marginal_of(
-    density: TableDensity, x: Array, first: int, sampler: ConditionalSampler, cells: bool | None
-) -> Marginal:
+def marginal_of(density: TableDensity, x: Array, first: int, cells: bool | None) -> Marginal:
     """Return the Marginal of rows of a table's density whose cells may be missing.
 
     Parameters
@@ -95,8 +92,6 @@ def marginal_of(
     x : (N, D) array
     first : int
         Number of the first row in messages.
-    sampler : ConditionalSampler
-        The sampler of that density.
     cells : bool or None
         For which rows the density is averaged over their cells, as in
         :meth:`nfref.FlowDensity.score_samples`. Errors are those of the row itself.
@@ -107,17 +102,10 @@ def marginal_of(
         If a column cannot take its value, or a given column lacks one.
     """
     check_cells(density, list(x.T), first)
-    rows = with_gaps(x.T)
-    found = Marginal.exact(np.empty(len(x)))
-    if not np.all(rows):
-        found.log_prob[~rows] = log_prob(density, None, x[~rows])
-    if np.any(rows):
-        part = log_marginal(density, list(x[rows].T), sampler=sampler)
-        for field in ("log_prob", "error", "effective"):
-            getattr(found, field)[rows] = getattr(part, field)
+    found = log_marginal(density, list(x.T))
 
     def scores(table):
-        return marginal_of(density, stacked(table), first, sampler, False).log_prob
+        return log_marginal(density, table).log_prob
 
     average = density.cells.average(list(x.T), scores, found.log_prob, cells)
     return replace(found, log_prob=average)
@@ -178,10 +166,43 @@ def sample_table(
 
     if within is None:
         return some(n)
-    refusal = f"within: expected a range in which rows are drawn, got {within:g}"
-    return sample_where(
-        some, n, lambda rows: inside(density.columns, rows, within, tuple(given or ())), refusal
-    )
+    kept: list[list[Array]] = []
+    count = tried = 0
+    while not kept or count < n:
+        drawn = some(n - count)
+        good = inside(density.columns, drawn, within, tuple(given or ()))
+        kept.append([values[good] for values in drawn])
+        tried += n - count
+        count += int(np.sum(good))
+        if tried > 1000 * (count + 1):
+            raise ValueError(
+                f"within: expected a range in which rows are drawn, got {within:g}, in which "
+                f"{count} of {tried} were"
+            )
+    return [np.concatenate(parts) for parts in zip(*kept)]
+
+
+def sample_where(
+    sample: Callable[[int], list[Array]], n: int, good: Callable[[list[Array]], Array], why: str
+) -> list[Array]:
+    """Return the columns' values of n rows that are ``good``; ``sample(n)`` samples rows.
+
+    Raises
+    ------
+    ValueError
+        If fewer than a thousandth are, with ``why`` and their number.
+    """
+    kept: list[list[Array]] = []
+    count = tried = 0
+    while not kept or count < n:
+        drawn = sample(n - count)
+        here = good(drawn)
+        kept.append([values[here] for values in drawn])
+        tried += n - count
+        count += int(np.sum(here))
+        if tried > 1000 * (count + 1):
+            raise ValueError(f"{why}, in which {count} of {tried} were")
+    return [np.concatenate(parts) for parts in zip(*kept)]
 
 
 def inside(

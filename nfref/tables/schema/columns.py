@@ -10,13 +10,8 @@ rows is a density on the support, with mass 1 there and nothing outside:
     -inf:high     -log(high - x)             -log(high - x)
     low:high      log(x - low) - log(high - x)
                                              log(high - low) - log(x - low) - log(high - x)
-    low:inf, soft w = x - low + soft log(1 - exp(-(x - low) / soft))
-                                             -log(1 - exp(-(x - low) / soft))
     period P      as low:low + P, of x moved there by whole periods; low is the middle of the
                   widest gap between values
-
-The soft map of a half-line is a logarithm near its end and the identity from a few ``soft`` on. So
-sums of columns stay sums, and no sample is beyond the end.
 
 Then come robust units, and the long tails of a real column are compressed:
 
@@ -210,13 +205,8 @@ class Continuous(Configuration):
         Step of the rounding grid (:mod:`nfref.tables.schema.repeated_values`), if there is one.
     offset : float
         A point of that grid.
-    alone : bool
-        True if the grid has one point, with a cell of that size around it. Only columns of older
-        files have such a grid; newer ones have an atom there.
     atoms : tuple of float
         Values that have a probability of their own.
-    soft : float or None
-        Scale of the soft map of a half-line from low on; None for its logarithm.
     """
 
     name: str
@@ -228,9 +218,7 @@ class Continuous(Configuration):
     first: float | None = None
     step: float | None = None
     offset: float = 0.0
-    alone: bool = False
     atoms: tuple = ()
-    soft: float | None = None
 
     @property
     def codes(self) -> "Category":
@@ -257,8 +245,8 @@ class Continuous(Configuration):
 
     @cached_property
     def tail(self) -> float:
-        """T; infinite for a support with an end, whose own map compresses tails unless soft."""
-        return TAIL if self.kind == "real" or self.soft is not None else np.inf
+        """T; infinite for a support with an end, whose own map compresses tails."""
+        return TAIL if self.kind == "real" else np.inf
 
     @cached_property
     def log_scale(self) -> float:
@@ -277,12 +265,9 @@ class Continuous(Configuration):
         step = self.step or 0.0
         # dy/dx has to stay below this in the whole cell. Compressed tails are less steep.
         steepest = 0.9 * WIDE * self.scale / step if step else math.inf
-        if self.soft is not None:
-            near = -self.soft * math.log1p(-1 / steepest) if steepest > 1 else math.inf
-        elif self.kind == "real":
+        if self.kind == "real":
             return (-math.inf, math.inf) if steepest > 1 else nowhere
-        else:
-            near = 2 / steepest
+        near = 2 / steepest
         return self.low + near + step, self.high - near - step
 
     def encode(self, x: Array) -> tuple[Array, Array]:
@@ -293,7 +278,7 @@ class Continuous(Configuration):
         x = self._turned(x)
         inside = (x > self.low) & (x < self.high)
         with np.errstate(all="ignore"):
-            y, log_slope = self._to_line(x)
+            y, log_slope = to_line(x, self.low, self.high)
             u, log_tail = compress_tails((y - self.middle) / self.scale, self.tail)
             log_slope = log_slope + log_tail - self.log_scale
         u, log_slope = np.where(inside, u, 0.0), np.where(inside, log_slope, -np.inf)
@@ -306,28 +291,15 @@ class Continuous(Configuration):
     def slopes(self, x: Array) -> tuple[Array, Array]:
         """Return du/dx and the derivative of log du/dx, (N,) each, of values inside the support."""
         x = self._turned(x)
-        y, log_slope = self._to_line(x)
+        y, log_slope = to_line(x, self.low, self.high)
         t = (y - self.middle) / self.scale
         _, log_tail = compress_tails(t, self.tail)
         below, above = x - self.low, self.high - x
-        if self.soft is None:
-            own = 1 / above - 1 / below
-        else:
-            own = -1 / (self.soft * np.expm1(below / self.soft))
+        own = 1 / above - 1 / below
         # log du/dt falls by one for each unit of u in the tails.
         of_tail = np.where(np.abs(t) > self.tail, -np.sign(t) * np.exp(log_tail), 0.0)
         slope = np.exp(log_slope + log_tail) / self.scale
         return slope, own + of_tail * np.exp(log_slope) / self.scale
-
-    def _to_line(self, x):
-        """Return y and log dy/dx, (N,) each, of values inside the support."""
-        if self.soft is None:
-            return to_line(x, self.low, self.high)
-        above = x - self.low
-        share = -np.expm1(-above / self.soft)
-        # A subnormal distance divided by a large ``soft`` is zero; there the share is the quotient.
-        log_share = np.log(share, where=share > 0, out=np.log(above) - np.log(self.soft))
-        return above + self.soft * log_share, -log_share
 
     def _turned(self, x):
         """Return x; on a circle moved by whole periods into the support."""
@@ -343,10 +315,7 @@ class Continuous(Configuration):
             y = self.middle + self.scale * expand_tails(np.asarray(u, np.float64), self.tail)
             largest = np.finfo(np.float64).max
             y = np.clip(y, -largest, largest)
-            if self.soft is None:
-                return from_line(y, self.low, self.high)
-            x = self.low + self.soft * np.logaddexp(0, y / self.soft)
-            return np.clip(x, np.nextafter(self.low, np.inf), largest)
+            return from_line(y, self.low, self.high)
 
     def sampled(self, u: Array, code: Array | None = None) -> Array:
         """Return x, (N,), for sampled u: rounded, and on a circle in the turn of the data.
@@ -367,9 +336,6 @@ class Continuous(Configuration):
         """Return the points of the grid next to x, inside the support; x itself without a grid."""
         if self.step is None:
             return x
-        # values just beside the cell too: a density that is level in it has tails when sampled
-        if self.alone:
-            return np.where(np.abs(x - self.offset) < self.step, self.offset, x)
         ends = (self.low, self.high) if self.period is None else (-np.inf, np.inf)
         return nearest(x, self.step, self.offset, *ends)
 
@@ -390,8 +356,6 @@ class Continuous(Configuration):
             return x
         x = np.asarray(x, np.float64)
         middle, half = self.rounded(x), self.step / 2
-        if self.alone:
-            middle, half = x, (x == self.offset) * half
         below, above = middle - half, middle + half
         if self.period is None:
             below, above = np.maximum(below, self.low), np.minimum(above, self.high)
@@ -400,8 +364,7 @@ class Continuous(Configuration):
 
     def has_cell(self, x: Array) -> Array:
         """Return whether values are in a cell of the grid or of an atom, (N,) of bool."""
-        grid = np.full(len(x), self.step is not None) & ((x == self.offset) | (not self.alone))
-        return grid | (self.code(x) > 0)
+        return np.full(len(x), self.step is not None) | (self.code(x) > 0)
 
     def wrapped(self, x: Array) -> Array:
         """Return x; on a circle moved by whole periods to the turn of the data."""
@@ -419,14 +382,14 @@ class Continuous(Configuration):
         if not np.any(rest):
             return self
         x, weight = x[rest], None if weight is None else weight[rest]
-        y = self._to_line(self._turned(x))[0]
+        y = to_line(self._turned(x), self.low, self.high)[0]
         middle, scale = robust_units(y, weight)
         with np.errstate(over="ignore"):
             far = np.max(np.abs(y - middle)) / scale
         if self.tail < far <= LIGHT:  # compressed, they would bend relations between columns
             scale = scale * far / self.tail
         step, offset = find_rounding_grid(x) or (None, 0.0)
-        return replace(self, middle=middle, scale=scale, step=step, offset=offset, alone=False)
+        return replace(self, middle=middle, scale=scale, step=step, offset=offset)
 
     def _check(self):
         circle = self.period is not None
@@ -441,14 +404,8 @@ class Continuous(Configuration):
                 or 0 < self.period < math.inf
                 and math.isfinite(self.low + self.high)
             )
-            and (not self.alone if self.step is None else 0 < self.step < math.inf)
+            and (self.step is None or 0 < self.step < math.inf)
             and math.isfinite(self.offset)
-            and (
-                self.soft is None
-                or 0 < self.soft < math.inf
-                and math.isfinite(self.low)
-                and self.high == math.inf
-            )
             and all(isinstance(atom, float) and math.isfinite(atom) for atom in self.atoms)
             and len(set(self.atoms)) == len(self.atoms),
             f"column {self.name!r}: expected a support and units, got others",
@@ -461,16 +418,16 @@ def alike(columns: Sequence["Column"], places: Sequence[int]) -> list[tuple[list
     The column of a group has (n, 1) arrays of numbers, so it encodes rows (n, N) of n columns by
     one call. Columns with atoms or a period are in no group.
     """
-    groups: dict[tuple[bool, bool, bool], list[tuple[int, Continuous]]] = {}
+    groups: dict[tuple[bool, bool], list[tuple[int, Continuous]]] = {}
     for k in places:
         one = columns[k]
         if isinstance(one, Continuous) and not one.atoms and one.period is None:
-            kind = math.isfinite(one.low), math.isfinite(one.high), one.soft is None
+            kind = math.isfinite(one.low), math.isfinite(one.high)
             groups.setdefault(kind, []).append((k, one))
     found = []
     for group in groups.values():
         joined = copy(group[0][1])
-        for name in ("low", "high", "middle", "scale", "soft", "tail", "log_scale"):
+        for name in ("low", "high", "middle", "scale", "tail", "log_scale"):
             numbers = [getattr(one, name) for _, one in group]
             if None not in numbers:
                 joined._set(**{name: np.array(numbers, np.float64)[:, None]})

@@ -7,10 +7,8 @@ from nfref.runtime import params as trees
 from nfref.tables.densities.encoder import coded_columns
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
-from nfref.tables.densities.label_models import LabelNetwork, LabelTrees
-from nfref.tables.densities.label_pool import LabelPool
+from nfref.tables.densities.label_network import LabelNetwork, Network
 from nfref.tables.densities.latent_classes import CodedRows, LatentClasses
-from nfref.tables.densities.limited_sum import LimitedSum
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
 from nfref.tables.densities.regression import MixtureRegression
@@ -23,11 +21,11 @@ REAL = (
     Continuous("b", low=0.0, middle=0.5, scale=0.7),
     Continuous("c", low=-1.0, high=2.0, scale=1.5, step=0.01, offset=0.0),
 )
-# A circle, a column that ends above, a soft half-line with zeros, and rounded values with atoms.
+# A circle, a column that ends above, a half-line with atoms, and rounded values with atoms.
 SUPPORTS = (
     Continuous("turn", 0.0, 360.0, period=360.0, first=-180.0, scale=2.0),
     Continuous("below", high=7.0, middle=-1.0, scale=0.5),
-    Continuous("rain", 0.0, soft=2.0, middle=3.0, scale=4.0, atoms=(0.5, 2.0)),
+    Continuous("rain", 0.0, middle=1.0, scale=0.8, atoms=(0.5, 2.0)),
     Continuous("price", middle=20.0, scale=9.0, step=0.5, offset=0.25, atoms=(0.0, 19.75)),
 )
 LABELLED = (Category("label", ("x", "y", "z")), Count("count", 0.0), Count("whole"))
@@ -80,7 +78,7 @@ def table(rng, columns, members=None, given=(), label_models=False, classes=3):
     if len(known) < len(kinds):
         discrete = LatentClasses.fit(CodedRows(codes, kinds, np.ones(200), known), classes, rng)
         if label_models:
-            discrete = random_label_pool(rng, discrete, kinds, centre, scale)
+            discrete = random_label_network(rng, discrete, kinds, centre, scale)
     dim = sum(isinstance(one, Continuous) and one.name not in given for one in columns)
     width = sum(len(one.labels) if one.kind == "category" else 1 for one in kinds)
     pool = None
@@ -91,33 +89,24 @@ def table(rng, columns, members=None, given=(), label_models=False, classes=3):
     return TableDensity(columns, discrete, pool, centre, scale, given)
 
 
-def random_label_pool(rng, classes, columns, centre, scale):
-    """Return networks and trees of a label, beside its latent classes."""
-    sizes = tuple(len(one.labels) if one.kind == "category" else 0 for one in columns)
-    target = next(j for j in range(len(sizes)) if j not in classes.given)
-    features, labels = sum(sizes[j] or 1 for j in classes.given), sizes[target]
+def random_label_network(rng, classes, columns, centre, scale):
+    """Return networks of a label given the other columns."""
+    features = sum(
+        len(columns[j].labels) if columns[j].kind == "category" else 1 for j in classes.given
+    )
+    (target,) = [one for j, one in enumerate(columns) if j not in classes.given]
+    labels = len(target.labels)
     networks = [
-        LabelNetwork(*(rng.standard_normal(shape) for shape in shapes))
+        Network(*(rng.standard_normal(shape) for shape in shapes))
         for shapes in [((features, labels), (features + 1, 4), (5, labels))] * 2
     ]
-    asked = np.stack(
-        [rng.integers(features, size=(6, 3)), 0.4 * rng.standard_normal((6, 3))], axis=2
-    )
-    boosted = LabelTrees(asked, rng.standard_normal((6, 8, labels)), rng.standard_normal(labels))
-    return LabelPool(
-        classes,
-        (tuple(networks), (boosted,)),
-        np.array([0.2, 0.5, 0.3]),
-        sizes,
-        centre,
-        scale,
-        linear=0.4,
-        power=1.3,
+    return LabelNetwork(
+        classes.log_weights, classes.parts, classes.given, columns, centre, scale, tuple(networks)
     )
 
 
 def families():
-    """Return name -> TableDensity, less what takes a kernel to make: see :func:`limited`."""
+    """Return name -> TableDensity."""
     rng = np.random.default_rng(3)
 
     def of_flow(*options, kind=nfref.MAF, **more):
@@ -185,11 +174,6 @@ def families():
         ],
     )
     return found
-
-
-def limited(found):
-    """Return ``found`` and "limit", the pool with a limit, whose mass takes many samples."""
-    return {**found, "limit": found["pool"].limited(LimitedSum(("b", "c"), 3.0))}
 
 
 def rows_for(density, rng, n):

@@ -316,7 +316,7 @@ def test_a_gaussian_per_group_is_a_candidate_with_marginals_in_closed_form():
     assert density.weights_["gaussian per group"] > 0.9
     gaps = rows[:6].copy()
     gaps.loc[0:2, "a"], gaps.loc[3:5, "first"] = np.nan, None
-    scores, error = density.score_samples(gaps, return_error=True)
+    scores, error = density.score_samples(gaps), density.standard_errors(gaps)
     assert np.all(error == 0)
     u = np.linspace(-12, 12, 6001)
     line = pandas.concat([gaps[:1]] * len(u)).assign(a=u)

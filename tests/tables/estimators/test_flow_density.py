@@ -172,9 +172,9 @@ def test_every_candidate_is_told_and_the_pool_is_the_best():
     assert pool.mean >= max(one.mean for one in members) - 0.01
     assert sum(model.weights_.values()) == pytest.approx(1) and list(model.weights_) == names
     assert model.n_rows_held_out_ == 900 and model.n_rows_effective_ == 9000
-    scores, spread = model.score_samples(rows(1500), return_spread=True)
+    spread = model.density_.spread(list(rows(1500).T))
     assert np.all(spread >= 0) and np.median(spread) < 1
-    far = model.score_samples(np.array([[130.0, 3.0]]), return_spread=True)[1]
+    far = model.density_.spread([np.array([130.0]), np.array([3.0])])
     assert far > 3 * np.median(spread)
 
 
@@ -209,8 +209,6 @@ def test_a_time_budget_is_kept():
         ({"columns": ["real"]}, "columns: expected a dictionary, .*, got .'real'.$"),
         ({"given": 5}, "given: expected names of columns, got 5$"),
         ({"random_state": -1}, "random_state: expected None, a whole number from 0 to .*, got -1$"),
-        ({"n_jobs": "a"}, "n_jobs: expected None or a whole number that is not 0, got 'a'$"),
-        ({"n_jobs": 0}, "n_jobs: expected None or a whole number that is not 0, got 0$"),
         ({"members": 10**9, "time_budget": 1.0}, "members: expected at most 1000, got 1000000000$"),
         ({"flow": np.array(["maf", "nsf"])}, "flow: expected one of auto"),
     ],
@@ -393,7 +391,7 @@ def test_the_threshold_with_weights_is_that_of_repeated_rows():
         assert one.offset_ == pytest.approx(other.offset_, rel=1e-6)
 
 
-@pytest.mark.parametrize("criterion", ["density", "typical", "conditional"])
+@pytest.mark.parametrize("criterion", ["density", "conditional"])
 def test_a_threshold_belongs_to_its_criterion(criterion):
     """Scores by another measure would be compared with the old offset."""
     found = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(rows())

@@ -9,10 +9,9 @@ import pytest
 import nfref
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.pool import FittedFlow, Pool, Regressed
+from nfref.tables.estimators import posterior_maps
 from nfref.tables.estimators.posterior_fit import without_wide
 from nfref.tables.files.model_file import ModelError
-from nfref.tables.fitting import candidates
-from nfref.tables.queries import pool_maps
 
 FAST = {"flow": "nsf", "members": 1, "effort": "quick"}
 FACTOR = np.array([[1.0, 0.0], [0.8, 0.5]])
@@ -36,9 +35,7 @@ def chain(n=1500, seed=0, keep=0.5):
 @pytest.fixture(scope="module")
 def of_chain():
     samples = chain()
-    return nfref.Posterior.from_samples(
-        samples, ["a", "b"], log_posterior=log_target(samples), **FAST
-    )
+    return nfref.Posterior.from_samples(samples, ["a", "b"], **FAST)
 
 
 def simulations(n, seed):
@@ -63,12 +60,6 @@ def of_bounded():
     rows = np.column_stack([rows, 1 / (1 + np.exp(-rows[:, 2] - rng.standard_normal(600)))])
     bounds = {"theta1": (0, None), "theta2": (None, 3), "theta4": (0, 1)}
     return nfref.Posterior.from_samples(rows, bounds=bounds, **FAST)
-
-
-def test_no_candidate_is_without_a_gradient(monkeypatch):
-    monkeypatch.setattr(candidates, "is_installed", lambda: True)
-    monkeypatch.setattr(candidates, "_fit_vine", lambda rows: pytest.fail("tries a vine"))
-    nfref.Posterior.from_samples(chain(), flow="nsf", members=1, effort="quick")
 
 
 def finite_difference(function, rows, step):
@@ -146,13 +137,13 @@ def test_prior_transform_maps_the_cube_onto_the_density(of_bounded):
     # Within a piece of the cube, 1 / |det J| is the weighted density of its member.
     pool = of_bounded.density.pool
     cube = np.random.default_rng(5).uniform(0.02, 0.98, (60, 4))
-    rows = pool_maps.from_unit_cube(pool, cube)
+    rows = posterior_maps.from_unit_cube(pool, cube)
     step = 1e-6
     jacobians = np.stack(
         [
             (
-                pool_maps.from_unit_cube(pool, cube + step * e)
-                - pool_maps.from_unit_cube(pool, cube - step * e)
+                posterior_maps.from_unit_cube(pool, cube + step * e)
+                - posterior_maps.from_unit_cube(pool, cube - step * e)
             )
             / (2 * step)
             for e in np.eye(4)
@@ -210,12 +201,8 @@ def test_marginal_is_the_density_of_some_parameters(of_chain):
 # Evidence and weights ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), (log_target,), (log_target, "bridge")], ids=["chain", "importance", "bridge"]
-)
-def test_evidence_agrees_with_the_closed_form(of_chain, arguments):
-    target, method = (*arguments, None, None)[:2]
-    found = of_chain.log_evidence(target, method=method)
+def test_evidence_agrees_with_the_closed_form(of_chain):
+    found = of_chain.log_evidence(log_target)
     assert found.believable and str(found).startswith("log Z")
     assert found.error < 0.05
     assert abs(found.value - LOG_Z) < 4 * found.error
@@ -225,11 +212,9 @@ def test_evidence_of_weighted_samples():
     rng = np.random.default_rng(8)
     rows = 1.5 * rng.standard_normal((2000, 2)) @ FACTOR.T
     log_weights = log_target(rows) - log_target(rows / 1.5)
-    posterior = nfref.Posterior.from_samples(
-        rows, weights=np.exp(log_weights), log_posterior=log_target(rows), **FAST
-    )
+    posterior = nfref.Posterior.from_samples(rows, weights=np.exp(log_weights), **FAST)
     assert posterior.effective_size < 1500
-    found = posterior.log_evidence()
+    found = posterior.log_evidence(log_target)
     assert found.believable and abs(found.value - LOG_Z) < 4 * found.error
 
 
@@ -295,7 +280,7 @@ def test_file_gives_the_same_answers(of_chain, of_simulations, tmp_path):
     assert again.names == ["a", "b"] and repr(again) == repr(of_chain)
     np.testing.assert_array_equal(again.samples, of_chain.samples)
     np.testing.assert_array_equal(again.rvs(9, 0), of_chain.rvs(9, 0))
-    assert again.log_evidence() == of_chain.log_evidence()
+    assert again.log_evidence(log_target) == of_chain.log_evidence(log_target)
     assert repr(again.candidates) == repr(of_chain.candidates)
     given = of_simulations.given([0.3, 0.6])
     given.save(tmp_path / "b.npz")
@@ -332,8 +317,6 @@ ROWS = chain(200, keep=0.0)
         ({"samples": np.where(ROWS > 2, np.nan, ROWS)}, "samples: expected finite numbers"),
         ({"weights": np.ones(3)}, "weights: expected shape"),
         ({"weights": np.eye(200)[0] + 1e-9}, "samples: expected an effective size of at least 50"),
-        ({"log_posterior": np.zeros(199)}, "log_posterior: expected 200 numbers"),
-        ({"log_posterior": np.full(200, np.nan)}, "log_posterior: expected finite numbers"),
         ({"bounds": {"theta1": (0, 1)}}, "samples: expected 'theta1' strictly between 0 and 1"),
         ({"bounds": {"b": (0, 1)}}, "bounds: expected names among theta1, theta2, got 'b'"),
         ({"bounds": {"theta1": (1, 0)}}, r"bounds\['theta1'\]: expected low < high"),
@@ -414,7 +397,7 @@ def test_observation_far_outside_is_warned_of(of_simulations):
         (lambda s, c: c.logpdf([1, np.nan]), "t: expected numbers, got NaN"),
         (lambda s, c: c.prior_transform([1, 2]), r"u: expected numbers in \[0, 1\]"),
         (lambda s, c: c.marginal("z"), "names: expected some of a, b, got 'z'"),
-        (lambda s, c: c.log_evidence(3), "log_target: expected a function"),
+        (lambda s, c: c.log_evidence(3), "log_target: expected a callable"),
         (
             lambda s, c: c.log_evidence(lambda t: 1 / 0),
             "log_target: expected log-densities, got ZeroDivisionError",
@@ -424,12 +407,7 @@ def test_observation_far_outside_is_warned_of(of_simulations):
             r"log_target: expected to return shape \(10000,\)",
         ),
         (lambda s, c: c.log_evidence(lambda t: t[:, 0] * np.nan), "log_target: expected numbers"),
-        (lambda s, c: c.log_evidence(method="best"), "method: expected"),
         (lambda s, c: c.reweight(lambda t: t[:, 0] - np.inf), "log_weights: expected"),
-        (
-            lambda s, c: s.given([0.5, 0.5]).log_evidence(),
-            "log_posterior: expected its values at the samples",
-        ),
     ],
 )
 def test_bad_questions_are_one_line(of_simulations, of_chain, act, message):
@@ -442,7 +420,7 @@ def test_gradient_of_an_unknown_member_is_refused(of_chain):
     member = FittedFlow(None, None)
     pool = Pool((member,), np.ones(1), ("other",))
     with pytest.raises(TypeError, match="unit cube: expected flows over a standard normal base"):
-        pool_maps.from_unit_cube(Pool((object(),), np.ones(1), ("x",)), np.zeros((1, 2)))
+        posterior_maps.from_unit_cube(Pool((object(),), np.ones(1), ("x",)), np.zeros((1, 2)))
     assert pool.flows == [0]
 
 

@@ -56,10 +56,10 @@ def answers(model, rows):
         "predict": lambda: model.predict(some),
         "predict_proba": lambda: model.predict_proba(holes, "town"),
         "predict_quantiles": lambda: model.predict_quantiles(some, "y"),
-        "quantile": lambda: model.quantile(some, "y", (0.5,)),
         "sample": lambda: model.sample(9, random_state=1, given={"x": 0.5}),
         "score": lambda: model.score(some),
         "score_samples": lambda: (model.score_samples(some), model.score_samples(holes)),
+        "standard_errors": lambda: model.standard_errors(holes),
         "surprise": lambda: model.surprise(some),
     }
     found = {}

@@ -8,8 +8,8 @@ of its own, and old files keep their content.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas
@@ -17,15 +17,10 @@ import pandas
 import nfref
 from nfref.flows.free_form import FreeFormFlow
 from nfref.runtime import params as trees
-from nfref.tables.densities.encoder import Encoder
-from nfref.tables.densities.label_models import LabelledRows, LabelTrees
-from nfref.tables.densities.limited_sum import LimitedSum
-from nfref.tables.densities.pool import Pool
-from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.densities.vine import Vine, is_installed
-from nfref.tables.densities.wide import Wide
+from nfref.runtime.backends import one_thread
 from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import save_model
+from nfref.tables.fitting import trainings
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.schema.column_inference import find_columns
@@ -215,33 +210,10 @@ def tables():
         table = [columns[name] for name in names]
         return fit_table(TableFit(kinds, table, plan, 0, given=given)).density
 
-    vine = {}
-    if is_installed():
-        kinds = find_columns(("height", "share"), [columns[name] for name in ("height", "share")])
-        kinds = tuple(column.in_units_of(columns[column.name], None) for column in kinds)
-        u = Encoder(kinds)([columns[column.name] for column in kinds])[1]
-        vine["table_vine"] = TableDensity(
-            kinds, None, Pool((Vine.fit(u), Wide(2)), np.array([0.75, 0.25]), ("vine", "wide"))
-        )
-    labels = fitted(("height", "size", "color"), ("height", "size"))
-    rows = LabelledRows(rng.standard_normal((n, 2)), rng.integers(2, size=n), np.ones(n), 2)
-    boosted = LabelTrees.fit(rows, 3, 2, 1.0, rng)
-    parts = rng.dirichlet((1, 2, 0.7), n).T[:2]
-    kinds = find_columns("ab", parts)
-    limit = LimitedSum(("a", "b"), 1.0)
-    shares = fit_table(TableFit(kinds, parts, Plan("gaussian"), 0, limit=limit)).density
     return {
-        **vine,
         "table": fitted(tuple(columns)[:-1], (), 4, 5),
-        "table_shares": shares,
         "table_given": fitted(("height", "size", "visits", "color"), ("size", "color"), 1, 4),
-        "table_labels": labels,
-        "table_trees": replace(
-            labels,
-            discrete=replace(
-                labels.discrete, networks=((boosted,),), weights=np.array([0.25, 0.75])
-            ),
-        ),
+        "table_labels": fitted(("height", "size", "color"), ("height", "size")),
         "table_atoms": fitted(("amount", "height", "color", "good")),
         "table_packed": fitted(("height", "share"), (), 2, 0, (16, 16)),
         "table_continuous": fitted(("height", "share")),
@@ -266,18 +238,17 @@ def posterior():
 
 
 def checkpoint():
-    """The state of a search after the second epoch of its second flow."""
-    found = []
-
-    def keep(state):
-        if state.current is not None and len(state.done) == 1 and state.current.epoch == 2:
-            found.append(state)
-
-    rng = np.random.default_rng(0)
+    """The state of a search: a training that ended, and one after its second epoch."""
+    rng, states = np.random.default_rng(0), []
     columns = [rng.standard_normal(400), rng.standard_normal(400)]
-    plan = Plan(nfref.MAF(2, 1, (4,)), members=2, epochs=2, callback=keep)
-    fit_table(TableFit(find_columns(("a", "b"), columns), columns, plan, 0))
-    return found[0]
+    plan = Plan(nfref.MAF(2, 1, (4,)), members=1, epochs=2, folds=2, checkpoint=states.append)
+    with mock.patch.object(trainings, "CHECKPOINT_SECONDS", 0.0):
+        one_thread().run(fit_table, TableFit(find_columns(("a", "b"), columns), columns, plan, 0))
+    return next(
+        state
+        for state in states
+        if [one.state and one.state.epoch for one in state.trainings] == [None, 2]
+    )
 
 
 def drawn(density, rng, dtype=np.float64):
@@ -331,8 +302,7 @@ def write_density(name, density):
 
 def write_table(name, density):
     """The same of the density of a table."""
-    second = 1.0 if density.limit is None else -1.0  # within the limit
-    rows = [column.sampled(np.array([0.0, second])) for column in density.columns]
+    rows = [column.sampled(np.array([0.0, 1.0])) for column in density.columns]
     save_model(FOLDER / f"{name}.npz", density, info={"purpose": "golden"})
     return {"rows": rows, "log_prob": density.log_prob(rows)}
 
@@ -358,7 +328,12 @@ def write_posterior(name, given):
 def write_checkpoint(name, state):
     """A checkpoint, and the sum of the parameters in it."""
     checkpoints.write(FOLDER / f"{name}.npz", state, ASKED)
-    return {"sum": float(np.sum(state.current.vector)), "history": state.current.history}
+    ended, begun = state.trainings
+    return {
+        "sum": float(np.sum(ended.vector)),
+        "epoch": begun.state.epoch,
+        "history": ended.history,
+    }
 
 
 def main():

@@ -11,10 +11,9 @@ import pytest
 import nfref
 from nfref.runtime.serialization import describe, described_classes
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.densities.vine import PACKAGE
 from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import load_model
-from nfref.tables.fitting.plan import SearchState
+from nfref.tables.fitting.trainings import SearchState
 from tests.tables.files import golden_models
 from tests.tables.files.golden_models import ASKED, FOLDER
 
@@ -52,8 +51,6 @@ def holds(found, written):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_read_and_scores_as_it_did(name):
-    if name == "table_vine":
-        pytest.importorskip(PACKAGE)
     model, scores = load_model(FOLDER / f"{name}.npz"), scores_of(name)
     if isinstance(model.density, TableDensity):
         rows = [
@@ -86,10 +83,12 @@ def test_a_detector_is_read_and_scores_as_it_did():
 
 def test_a_checkpoint_is_read_and_says_what_it_did():
     state = checkpoints.read(FOLDER / "checkpoint.npz", ASKED)
-    scores, current = scores_of("checkpoint"), state.current
-    assert isinstance(state, SearchState) and len(state.done) == 1 and current.epoch == 2
-    assert np.sum(current.vector) == pytest.approx(float.fromhex(scores["sum"]), rel=ROUNDING)
-    assert current.history == {
+    scores = scores_of("checkpoint")
+    assert isinstance(state, SearchState) and len(state.trainings) == 2
+    ended, begun = state.trainings
+    assert begun.state.epoch == scores["epoch"]
+    assert np.sum(ended.vector) == pytest.approx(float.fromhex(scores["sum"]), rel=ROUNDING)
+    assert ended.history == {
         name: list(numbers(values)) for name, values in scores["history"].items()
     }
     again = describe({"asked": ASKED, "state": state})[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nfref
-from nfref.tables.fitting import candidates, flow_search
+from nfref.tables.fitting import flow_search
 from nfref.tables.fitting.effort import EFFORTS, Effort, epoch_seconds
 from nfref.tables.fitting.plan import Plan
 from tests.tables.fitting.test_folds import fitted, rows
@@ -66,7 +66,7 @@ def test_candidates_are_added_until_they_do_not_pay(monkeypatch):
 def test_a_candidate_whose_other_folds_do_not_pay_is_left(monkeypatch, folds, begins):
     """It is in the table of candidates, and not in the pool."""
     monkeypatch.setitem(EFFORTS, "default", Effort(0.0, 10_000, folds, 2, 2))
-    monkeypatch.setattr(flow_search._FlowSearch, "_promises", lambda *arguments: False)
+    monkeypatch.setattr(flow_search.FlowSearch, "_promises", lambda *arguments: False)
     model = nfref.FlowDensity(epochs=2, random_state=0).fit(rows(300))
     pool, found = model.density_.pool, {one.name: one for one in model.candidates_}
     assert pool.names.count("nsf") == folds and "nsf relu" not in pool.names
@@ -104,20 +104,10 @@ def test_a_time_budget_changes_nothing_if_the_default_fit_ends_in_time():
         assert default.is_short(count, 0.99 * whole)
 
 
-def test_a_stage_is_over_before_what_would_end_after_its_share():
+def test_a_stage_may_spend_a_share_of_the_budget():
     plan = Plan(time_budget=100.0).begun()
-    assert not plan.is_over("simple") and not plan.is_over("simple", 40.0)
-    assert plan.is_over("simple", 60.0) and plan.is_over("gaps", 30.0)
-    assert not Plan().begun().is_over("simple", 1e9)
-
-
-@pytest.mark.parametrize("budget, tried", [(2.0, False), (60.0, True), (None, True)])
-def test_a_budget_that_the_import_of_vines_would_use_up_leaves_them_out(monkeypatch, budget, tried):
-    asked = []
-    monkeypatch.setattr(candidates, "is_installed", lambda: True)
-    monkeypatch.setattr(candidates, "_fit_vine", asked.append)
-    fitted(rows(80), Plan(epochs=2, members=1, time_budget=budget))
-    assert bool(asked) == tried
+    assert not plan.has_spent(0.3) and plan.has_spent(0.0)
+    assert not Plan().begun().has_spent(0.0)
 
 
 def test_a_short_time_budget_has_the_cheapest_flow_first():

@@ -1,21 +1,21 @@
 """Rows held out in turn: folds, out-of-fold scores, and weights."""
 
 import re
+import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nfref.runtime import backends
+from nfref.runtime import backends, interrupts
 from nfref.runtime import params as trees
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.wide import REACH, Wide
-from nfref.tables.fitting import flow_queue, flow_training
+from nfref.tables.fitting import flow_candidate, flow_search, flow_training
 from nfref.tables.fitting.candidates import Candidate, weigh
 from nfref.tables.fitting.fit import fit_table
-from nfref.tables.fitting.flow_folds import FlowFolds
-from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.folds import UnitRows, fold_numbers, group_fold_numbers, make_folds
 from nfref.tables.fitting.plan import Plan, TableFit
 from nfref.tables.schema.column_inference import find_columns
@@ -95,8 +95,8 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
     """The weight of a flow is computed before its training continues on all rows."""
     done, lengths = {}, []
 
-    def tried(kind, fold, *rest):
-        found = done[fold.places[0]] = try_flow(kind, fold, *rest)
+    def tried(key, kind, fold, *rest):
+        found = done[fold.places[0]] = try_flow(key, kind, fold, *rest)
         return found
 
     def fit_flow(density, params, u, *rest, **options):
@@ -104,7 +104,7 @@ def test_a_bag_is_the_mean_of_its_flows_and_each_row_is_scored_by_one_that_has_n
         return fit(density, params, u, *rest, **options)
 
     try_flow, fit = flow_training.train_flow, flow_training.fit_flow
-    monkeypatch.setattr(flow_queue, "train_flow", tried)
+    monkeypatch.setattr(flow_search, "train_flow", tried)
     monkeypatch.setattr(flow_training, "fit_flow", fit_flow)
     x = rows()
     found = fitted(x)
@@ -187,7 +187,7 @@ def test_a_slow_first_epoch_shortens_no_flow_that_has_time(monkeypatch, compilin
     (fold,) = make_folds(UnitRows(x), np.where(np.arange(200) < 40, 0, -1))
     plan = replace(PLAN, flow="maf", members=2)
     done = flow_training.train_flow(
-        plan.kinds[0], fold, np.random.default_rng(0), plan, 30.0 + 1.9 * cut
+        ("maf", 0), plan.kinds[0], fold, np.random.default_rng(0), plan, 30.0 + 1.9 * cut
     )
     assert (asked[1:] == [12]) == (not cut) and ("no time left" in done.message) == cut
     assert done.stopped == ("time" if cut else "patience")
@@ -312,18 +312,18 @@ def test_unseen_rows_of_labels(n):
 
 def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
     """Flows of several folds and kinds are trained at once, if kernels train them."""
-    running, most_at_once, found, real = [], [0, 0], [], flow_queue.train_flow
+    running, most_at_once, found, real = [], [0, 0], [], flow_search.train_flow
 
-    def noted(kind, fold, *rest):
-        running.append(kind.name)
+    def noted(key, *rest):
+        running.append(key)
         most_at_once[len(found)] = max(most_at_once[len(found)], len(running))
-        done = real(kind, fold, *rest)
-        running.remove(kind.name)
+        done = real(key, *rest)
+        running.remove(key)
         return done
 
-    monkeypatch.setattr(flow_queue, "train_flow", noted)
+    monkeypatch.setattr(flow_search, "train_flow", noted)
     for most in (1, 3):
-        monkeypatch.setattr(flow_queue, "threads", lambda most=most: most)
+        monkeypatch.setattr(flow_search, "threads", lambda most=most: most)
         found.append(fitted(rows(), replace(PLAN, members=2, batch_size=64)))
     twins = backends.chosen() != "numpy" and not backends.numba_problem()
     assert most_at_once[0] == 1 and (most_at_once[1] > 1) == twins
@@ -335,14 +335,14 @@ def test_flows_at_once_have_the_bits_of_flows_in_turn(monkeypatch):
 def test_of_one_fold_each_thread_trains_a_kind(monkeypatch):
     if backends.chosen() == "numpy" or backends.numba_problem():
         pytest.skip("formulas train one flow at a time")
-    together, real = threading.Barrier(3, timeout=120), flow_queue.train_flow
+    together, real = threading.Barrier(3, timeout=120), flow_search.train_flow
 
     def met(*arguments):
         together.wait()
         return real(*arguments)
 
-    monkeypatch.setattr(flow_queue, "train_flow", met)
-    monkeypatch.setattr(flow_queue, "threads", lambda: 3)
+    monkeypatch.setattr(flow_search, "train_flow", met)
+    monkeypatch.setattr(flow_search, "threads", lambda: 3)
     found = fitted(rows(), replace(PLAN, members=3, folds=1, batch_size=64))
     assert {"nsf", "nsf relu", "maf"} <= {one.name for one in found.tried}
 
@@ -352,14 +352,14 @@ def test_of_one_fold_each_thread_trains_a_kind(monkeypatch):
 
 def test_trainings_at_once_share_the_seconds_that_are_left(monkeypatch):
     """Of three folds on two threads, two share one thread, and one has the other to itself."""
-    budgets, real = [], flow_queue.train_flow
+    budgets, real = [], flow_search.train_flow
 
-    def noted(kind, fold, rng, plan, seconds, *rest):
+    def noted(key, kind, fold, rng, plan, seconds, *rest):
         budgets.append(seconds)
-        return real(kind, fold, rng, plan, 0.1, *rest)
+        return real(key, kind, fold, rng, plan, 0.1, *rest)
 
-    monkeypatch.setattr(flow_queue, "train_flow", noted)
-    monkeypatch.setattr(flow_queue, "threads", lambda: 2)
+    monkeypatch.setattr(flow_search, "train_flow", noted)
+    monkeypatch.setattr(flow_search, "threads", lambda: 2)
     fitted(rows(), replace(PLAN, members=1, folds=3, batch_size=64, time_budget=600.0))
     twins = backends.chosen() != "numpy" and not backends.numba_problem()
     assert np.round(np.divide(budgets, 600), 1).tolist() == (
@@ -378,21 +378,63 @@ def test_a_budget_that_cuts_says_so():
 
 
 def test_an_interrupt_keeps_the_flows_of_the_folds_so_far(monkeypatch):
+    """Ctrl-C comes after the first epoch of the third fold, which counts as it is."""
     # Flows run in turn: in parallel, one may finish an epoch before the other's end is known.
-    monkeypatch.setattr("nfref.tables.fitting.flow_queue.threads", lambda: 1)
-    states = []
+    monkeypatch.setattr(flow_search, "threads", lambda: 1)
+    real, states = flow_search.train_flow, []
 
-    def callback(state):
-        states.append(state)
-        if len(state.done) == 2:
-            raise KeyboardInterrupt
+    def pressed(key, kind, fold, rng, plan, seconds, after_epoch, resume):
+        def then(state):
+            if key == ("nsf", 2):
+                while not signals.keeps:  # the first of the simple densities
+                    time.sleep(0.001)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                while not signals.came:
+                    time.sleep(0.001)
+            after_epoch(state)
 
-    found = fitted(rows(), replace(PLAN, members=2, callback=callback))
+        return real(key, kind, fold, rng, plan, seconds, then, resume)
+
+    monkeypatch.setattr(flow_search, "train_flow", pressed)
+    with interrupts.keeping() as signals:
+        found = fitted(rows(), replace(PLAN, members=2, checkpoint=states.append))
+    assert signals.came
     pool = found.density.pool
     assert pool.names.count("nsf") == 3 and "maf" not in pool.names
     (tried,) = [one for one in found.tried if one.name == "nsf"]
     assert tried.message == "3 folds, 1 to 3 epochs, 1 interrupted" and np.isfinite(tried.mean)
     assert np.all(np.isfinite(found.unseen.log_prob)) and len(found.unseen.places) == 200
+    (state,) = states
+    assert [one.state is None for one in state.trainings] == [True, True, False]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_resumed_search_has_the_bits_of_a_whole_one(monkeypatch, most):
+    """Ctrl-C comes in several folds; the next search goes on from the checkpoint each time."""
+    monkeypatch.setattr(flow_search, "threads", lambda: most)
+    plan = replace(PLAN, members=2, batch_size=64, epochs=4)
+    whole, real = fitted(rows(), plan), flow_search.train_flow
+    states, stop = [None], None
+
+    def pressed(key, kind, fold, rng, plan, seconds, after_epoch, resume):
+        def then(state):
+            if key == stop and state.epoch == 2:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                while not signals.came:
+                    time.sleep(0.001)
+            after_epoch(state)
+
+        return real(key, kind, fold, rng, plan, seconds, then, resume)
+
+    monkeypatch.setattr(flow_search, "train_flow", pressed)
+    for stop in (("nsf", 1), ("nsf", 4), ("nsf relu", 2)):
+        with interrupts.keeping() as signals:
+            fitted(rows(), replace(plan, checkpoint=states.append, resume=states[-1]))
+        assert signals.came
+    assert len(states) == 4 and len(states[3].trainings) >= 7
+    found = fitted(rows(), replace(plan, resume=states[-1]))
+    np.testing.assert_array_equal(found.unseen.log_prob, whole.unseen.log_prob)
+    assert found.density.pool.shares == whole.density.pool.shares
 
 
 # Weights ----------------------------------------------------------------------------------
@@ -480,12 +522,9 @@ class Normal:
 
 
 def trained_in_folds(means, u):
-    rows = UnitRows(u)
-    folds = make_folds(rows, np.arange(len(u)) % len(means))
-    found = FlowFolds("nsf", FLOWS["nsf"], [], np.zeros(len(u)))
-    found.log_probs = [Normal(m).log_prob(rows.u) for m in means]
-    found.find_gains(folds)
-    return found.gains
+    folds = make_folds(UnitRows(u), np.arange(len(u)) % len(means))
+    log_probs = [Normal(m).log_prob(u) for m in means]
+    return flow_candidate.gains_of_mean(log_probs, folds)
 
 
 def test_the_gain_of_a_mean_is_that_of_the_flows_of_the_other_folds():

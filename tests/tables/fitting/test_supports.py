@@ -1,4 +1,4 @@
-"""Supports chosen by held-out scores: which, why, and what samples are possible then."""
+"""Supports chosen by the rule: which, and what samples are possible then."""
 
 import numpy as np
 import pytest
@@ -6,17 +6,15 @@ import pytest
 import nfref
 from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.schema.column_inference import find_columns
-from nfref.tables.schema.columns import Continuous
 
 N = 600
 
 
 def chosen(table, **options):
-    """Return name -> support of a table of columns, and the reasons."""
+    """Return name -> support of a table of columns, and the notes."""
     names = list("abcdef")[: len(table)]
-    columns, why, _ = choose_supports(find_columns(names, table), table, 0, **options)
-    soft = {column.name for column in columns if column.soft is not None}
-    return {column.name: "soft" if column.name in soft else column.kind for column in columns}, why
+    columns, notes = choose_supports(find_columns(names, table), table, **options)
+    return {column.name: column.kind for column in columns}, notes
 
 
 @pytest.mark.parametrize(
@@ -28,18 +26,17 @@ def chosen(table, **options):
         (lambda rng: rng.exponential(3, N).round(1), "-0.05:inf"),
         (lambda rng: rng.beta(0.5, 0.5, N), "0:1"),
         (lambda rng: 100 * rng.random(N), "0:100"),
-        (lambda rng: 1 + rng.pareto(1.5, 2 * N), "1:inf"),
-        (lambda rng: 10 * rng.beta(0.8, 0.6, N), "0:10"),
+        (lambda rng: rng.lognormal(3, 0.2, 2000), "0:inf"),
         (lambda rng: np.where(rng.random(N) < 0.3, 0, rng.exponential(1, N)), "0:inf"),
         (lambda rng: rng.lognormal(0, 1, N) - 0.5, "real"),
         (lambda rng: rng.normal(0, 1, N), "real"),
     ],
 )
-def test_a_column_takes_the_support_that_gains(draw, kind):
-    kinds, why = chosen([draw(np.random.default_rng(0))])
-    assert kinds == {"a": kind} and len(why) == (kind != "real")
-    if why:
-        assert why[0].gain > 0 and repr("a") in str(why[0])
+def test_a_column_takes_the_support_of_the_rule(draw, kind):
+    kinds, notes = chosen([draw(np.random.default_rng(0))])
+    named = {"0:inf": "positive", "-0.05:inf": "positive", "-inf:0": "negative"}
+    assert kinds == {"a": kind}
+    assert notes == ([] if kind == "real" else [f"'a' {named.get(kind, kind)}"])
 
 
 def test_what_is_asked_given_or_beyond_in_other_rows_stays():
@@ -58,53 +55,17 @@ def test_an_end_needs_evidence():
     assert kinds.count("real") >= 18
 
 
-def test_sums_stay_sums_and_products_products():
-    """Columns that are nearly linear in others get no logarithms; those of a product do."""
-    rng = np.random.default_rng(0)
-    first, second = rng.gamma(2, 1, (2, N))
-    total = (first + second) * (1 + 1e-4 * rng.standard_normal(N))
-    assert set(chosen([first, second, total])[0].values()) <= {"real", "soft"}
-    product = first * second * (1 + 1e-3 * rng.standard_normal(N))
-    assert set(chosen([first, second, product])[0].values()) == {"0:inf"}
-
-
-def test_many_rows_take_soft_ends_where_samples_would_be_impossible():
-    """Two clusters, one at the end: a mixture of all columns reaches below 0, and loses little."""
-    rng = np.random.default_rng(0)
-    near = rng.random(3000) < 0.5
-    a = np.where(near, rng.exponential(1, 3000), rng.normal(30, 2, 3000))
-    b = np.where(near, 0.5 * a, 60 - a) + 0.1 * rng.standard_normal(3000)
-    kinds, why = chosen([a, b])
-    assert kinds == {"a": "soft", "b": "real"}
-    assert why[0].impossible > 1e-3 and abs(why[0].gain) < 0.1
-
-
-def test_the_soft_map_is_the_identity_but_near_its_end():
-    column = Continuous("a", low=0.0, soft=0.5, middle=2.0, scale=1.3)
-    x = np.array([1e-12, 1e-3, 0.1, 1, 5, 8])
-    u, log_slope = column.encode(x)
-    np.testing.assert_allclose(column.decode(u), x, rtol=1e-13)
-    step = 1e-6 * x
-    slope = (column.encode(x + step)[0] - column.encode(x - step)[0]) / (2 * step)
-    np.testing.assert_allclose(np.log(slope), log_slope, atol=1e-8)
-    np.testing.assert_allclose(1.3 * u[-2:] + 2, x[-2:], atol=1e-4)
-    assert np.all(column.encode(np.array([0.0, -1.0]))[1] == -np.inf)
-    assert np.all(column.decode(np.array([-1e3, -60.0, -1.0])) > 0)
-
-
 def test_rows_decide_by_content():
     rng = np.random.default_rng(0)
     table = [rng.lognormal(0, 1, 200).round(2), rng.random(200), rng.normal(size=200)]
     table[2][5], order = np.nan, rng.permutation(200)
     weight = rng.integers(1, 4, 200).astype(float)
-    one = choose_supports(find_columns("abc", table), table, 0, weight=weight)
+    one = choose_supports(find_columns("abc", table), table, weight=weight)
     repeated = [np.repeat(values, weight.astype(int))[::-1] for values in table]
     for rows, counts in ((repeated, None), ([values[order] for values in table], weight[order])):
-        other = choose_supports(find_columns("abc", rows), rows, 0, weight=counts)
+        other = choose_supports(find_columns("abc", rows), rows, weight=counts)
         assert [column.kind for column in one[0]] == [column.kind for column in other[0]]
-        np.testing.assert_allclose(
-            [found.gain for found in one[1]], [found.gain for found in other[1]], rtol=1e-9
-        )
+        assert one.notes == other.notes
 
 
 def test_samples_are_possible_and_scores_no_worse():
@@ -140,15 +101,3 @@ def test_detectors_keep_columns_real():
     detector = nfref.FlowOutlierDetector("gaussian", random_state=0).fit(x)
     assert {column.kind for column in detector.columns_} == {"real"}
     assert np.all(np.isfinite(detector.score_samples(-x)))
-
-
-def test_few_rows_have_soft_ends_unless_a_relation_of_columns_would_bend():
-    rng = np.random.default_rng(8)
-    names = "abcdefgh"
-    amounts = np.exp(0.7 * rng.standard_normal((120, 8)) @ (np.eye(8) + 0.3))
-    columns = choose_supports(find_columns(names, list(amounts.T)), list(amounts.T), 0).columns
-    assert all(column.low == 0 and column.soft is not None for column in columns)
-    related = 3 * rng.random((120, 8)) ** 1.5
-    related[:, 7] = related[:, :3] @ np.ones(3) + 1e-6 * rng.standard_normal(120)
-    chosen = choose_supports(find_columns(names, list(related.T)), list(related.T), 0).chosen
-    assert chosen == []

@@ -17,7 +17,7 @@ from nfref.tables.densities.latent_classes import (
     Numbers,
 )
 from nfref.tables.densities.wide import Wide
-from nfref.tables.queries.quantiles import predictions
+from nfref.tables.queries.answers import predictions
 from nfref.tables.schema import columns as kinds
 from nfref.tables.schema.column_inference import column_of
 from nfref.tables.schema.columns import (
@@ -71,12 +71,10 @@ def test_round_trip_and_slope(name):
 
 
 def rounded_columns():
-    """Yield columns of each support, with wide and narrow cells and with a soft end."""
+    """Yield columns of each support, with wide and narrow cells."""
     for name in SUPPORTS:
         for step in (0.001, 0.3):
             yield replace(coordinate(name)[0], step=step, offset=0.0)
-    for soft in (0.1, 3.0):
-        yield replace(coordinate("from below")[0], step=0.02, soft=soft)
 
 
 def test_columns_of_one_kind_are_encoded_together_to_the_same_bits():
@@ -613,14 +611,3 @@ def test_labels_are_such_as_files_hold():
         column_of("id", np.array([10**400, 10**400 + 1] * 5, object), "category")
     with pytest.raises(ColumnError, match="text without surrogates, got '.ud800'"):
         column_of("id", np.array(["\ud800", "b"] * 5, object), "category")
-
-
-def test_soft_end_of_the_smallest_numbers():
-    x = np.array([5e-324, 1e-322, 1e-300, 1.0])
-    y, log_slope = Continuous("x", low=0.0, soft=4.0)._to_line(x)
-    with mpmath.workdps(60):
-        share = [-mpmath.expm1(-mpmath.mpf(float(one)) / 4) for one in x]
-        exact = [mpmath.mpf(float(one)) + 4 * mpmath.log(part) for one, part in zip(x, share)]
-        exact_slope = [-mpmath.log(part) for part in share]
-    np.testing.assert_allclose(y, np.array(exact, float), rtol=1e-13)
-    np.testing.assert_allclose(log_slope, np.array(exact_slope, float), rtol=1e-13)

@@ -13,8 +13,8 @@ from nfref.tables.densities.latent_classes import LabelProbabilities, LatentClas
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Pool, Regressed
 from nfref.tables.densities.regression import MixtureRegression, conditional_of
-from nfref.tables.queries import missing_cells
-from nfref.tables.queries.marginals import ClosedForm
+from nfref.tables.queries import answers
+from nfref.tables.queries.closed_form import ClosedForm
 from tests.tables.densities.families import families
 
 
@@ -113,8 +113,7 @@ def test_closed_forms_with_gates_have_the_marginals_of_integrals():
         ("mixture regression", "gaussian"),
     )
     context, u = rng.standard_normal((4, 1)), rng.standard_normal((4, 2))
-    near = ClosedForm.proposal_for(pool, rng, context)
-    assert near.is_exact
+    near = ClosedForm.of(pool.members, pool.weights, 1)
     found = near.log_prob(u, np.array([0]), context)
     grid = np.linspace(-30, 30, 8001)
     for row, one, log_prob in zip(u, context, found):
@@ -222,7 +221,7 @@ def test_a_flow_given_columns_is_near_the_truth_and_calibrated(flowing):
     u = flowing.distribution(test[["y", "x", "group"]][:300], "y", draws=300)
     assert stats.kstest(u, "uniform").pvalue > 1e-3
     at = pd.DataFrame({"y": np.nan, "x": [1.0], "group": ["b"]})
-    low, median, high = flowing.quantile(at, "y")[0]
+    low, median, high = flowing.predict_quantiles(at, "y")[0]
     assert median == pytest.approx(np.sin(2) + 1, abs=0.15)
     assert high - low == pytest.approx(2 * 1.645 * spread(1.0), rel=0.3)
 
@@ -251,11 +250,11 @@ def test_rows_without_a_known_column_of_the_pool_are_samples_of_the_pool(count):
     for name in density.given:
         table[[column.name for column in density.columns].index(name)][:] = 1.5
     rng = np.random.default_rng(0)
-    tables = missing_cells.imputations(density, table, rng, count)
+    tables = answers.imputations(density, table, rng, count)
     found = [np.concatenate(parts) for parts in zip(*tables)]
     codes = density.encode(found)[0]
     expected = density.sampled(codes, pool.sample(rng, len(codes), density.context(codes)))
-    drawn = missing_cells.sample_given(density, {"a": 1.5, "c": 1.5}, rng, 2000)
+    drawn = answers.sample_given(density, {"a": 1.5, "c": 1.5}, rng, 2000)
     for k in density.places[1]:
         for values in (found[k], drawn[k]):
             assert stats.ks_2samp(values, expected[k], method="asymp").pvalue > 1e-4
@@ -325,7 +324,7 @@ def test_what_is_given_has_to_be_there_and_fit(simple):
             lambda: simple.score_samples(rows.assign(x=[np.nan] + [0.0] * 19, y=np.nan)),
             "column 'x': expected a value in every row, .*; got none in row 0",
         ),
-        (lambda: simple.quantile(rows, "x"), "column: expected one that is not given"),
+        (lambda: simple.predict_quantiles(rows, "x"), "column: expected one that is not given"),
         (
             lambda: simple.predict(rows, "group"),
             "column: expected one that is not given, got 'group'",

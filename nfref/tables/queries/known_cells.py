@@ -6,7 +6,15 @@ from nfref.runtime.annotations import Any, Array, Iterable, Mapping, Sequence
 from nfref.runtime.checks import shortened
 from nfref.tables.densities.encoder import check_can_be_given, impossible
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.schema.columns import as_numbers, is_missing, missing_cells_of, plain, with_gaps
+from nfref.tables.schema.columns import (
+    Column,
+    ColumnError,
+    as_numbers,
+    is_missing,
+    missing_cells_of,
+    plain,
+    with_gaps,
+)
 from nfref.tables.schema.dataframes import label_of
 
 
@@ -59,6 +67,13 @@ def _checked_value(column, value):
     if bad[0]:
         raise ValueError(f"{name}: expected {expected}, got {number:g}")
     return np.array([number])
+
+
+def check_has_no_gap(column: Column, missing: Array, first: int = 0) -> None:
+    """Check that a given column lacks no cell, (N,); messages count rows from ``first``."""
+    if np.any(missing):
+        what = "expected a value in every row, for the others are given it; got none in row "
+        raise ColumnError(column.name, f"{what}{np.argmax(missing) + first}")
 
 
 def check_known_cells(density: TableDensity, table: Sequence[Array], first: int = 0) -> None:

@@ -18,7 +18,7 @@ from nfref.runtime.annotations import Array
 from nfref.runtime.batching import context_of
 from nfref.tables.densities.pool import FittedFlow, Pool
 from nfref.tables.densities.wide import Wide
-from nfref.tables.queries.marginals import ClosedForm, is_closed
+from nfref.tables.queries.closed_form import ClosedForm, chosen_part, is_closed
 
 EDGE = 2.0**-54  # smallest distance of a coordinate from the ends of the cube
 
@@ -38,14 +38,16 @@ def log_prob_gradient(pool: Pool, u: Array, context: Array | None = None) -> Arr
         If a member is neither a flow nor a closed form.
     """
     closed, flows = _parts("gradient", pool, context)
-    every = np.arange(u.shape[1])
-    joint, marginals = closed.joint_and_marginals(u, every, context)
     gradients = []
-    for k, (z, factor) in enumerate(marginals):
-        part = closed.parts[k]
-        gradients.append(part.gradient(z) if factor is None else -np.linalg.solve(factor.T, z.T).T)
+    for part, slopes in zip(closed.parts, closed.slopes):
+        rest = u if slopes is None else u - context @ slopes
+        if isinstance(part, Wide):
+            gradients.append(part.gradient(rest))
+        else:
+            z = np.linalg.solve(part.cholesky, (rest - part.mean).T)
+            gradients.append(-np.linalg.solve(part.cholesky.T, z).T)
     arguments = () if context is None else (context,)
-    scores = [joint]
+    scores = [closed.log_joint(u, np.arange(u.shape[1]), context)]
     for flow, log_weight in flows:
         params = trees.cast(flow.params, np.float64)
         pull_back, score = make_vjp(lambda u: flow.density.log_prob(params, u, *arguments))(u)
@@ -74,33 +76,22 @@ def from_unit_cube(pool: Pool, cube: Array, context: Array | None = None) -> Arr
     from scipy.special import ndtri  # slow to import, so only on use
 
     closed, flows = _parts("unit cube", pool, context, StandardNormal)
-    nothing = np.arange(0)
-    log_weights = closed.log_joint(cube, nothing, context)
+    log_weights = closed.log_joint(cube, np.arange(0), context)
     log_weights = np.concatenate(
         [log_weights, *(np.full((len(cube), 1), log_weight) for _, log_weight in flows)], axis=1
     )
-    edges = np.cumsum(np.exp(log_weights), axis=1)
-    edges = edges / edges[:, -1:]
-    chosen = np.sum(cube[:, :1] >= edges[:, :-1], axis=1)
-    rows = np.arange(len(cube))
-    before = np.where(chosen > 0, edges[rows, chosen - 1], 0.0)
-    place = (cube[:, 0] - before) / (edges[rows, chosen] - before)
+    chosen, place = chosen_part(log_weights, cube[:, :1])
+    chosen, parts = chosen[:, 0], len(closed.parts)
     noise = ndtri(np.clip(np.column_stack([place, cube[:, 1:]]), EDGE, 1 - 2 * EDGE))
-    found = np.empty_like(cube)
-    for k in np.unique(chosen):
-        some = np.flatnonzero(chosen == k)
+    every, found = np.arange(cube.shape[1]), np.empty_like(cube)
+    some = chosen < parts
+    given = context_of(context, some)
+    found[some] = closed.fill(cube[some], every, chosen[some], noise[some], given)
+    for k, (flow, _) in enumerate(flows, parts):
+        some = chosen == k
+        params = trees.cast(flow.params, np.float64)["flow"]
         given = context_of(context, some)
-        if k < len(closed.parts):
-            part, slopes = closed.parts[k], closed.slopes[k]
-            if isinstance(part, Wide):
-                drawn = part.of_normal(noise[some])
-            else:
-                drawn = part.mean + noise[some] @ part.cholesky.T
-            found[some] = drawn if slopes is None else drawn + given @ slopes
-        else:
-            flow = flows[k - len(closed.parts)][0]
-            params = trees.cast(flow.params, np.float64)["flow"]
-            found[some] = flow.density.flow.forward(params, noise[some], given)[0]
+        found[some] = flow.density.flow.forward(params, noise[some], given)[0]
     return found
 
 
@@ -120,4 +111,4 @@ def _parts(what, pool, context, base=object):
         )
     width = 0 if context is None else context.shape[1]
     parts, weights = [m for m, _ in closed], np.array([w for _, w in closed])
-    return ClosedForm.of(parts, weights, True, width), flows
+    return ClosedForm.of(parts, weights, width), flows
