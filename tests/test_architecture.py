@@ -21,44 +21,46 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PAGE = ROOT / "nfref", ROOT / "docs/architecture.rst"
 
 # Layer, its part of nfref/ ("__init__" is the code that ``import nfref`` runs), and its imports
-# besides itself. A layer can name only those above it, so the layers have no circle. A module
+# besides itself, and the most lines of code that it may have: later changes may lower this number,
+# never raise it. A layer can name only those above it, so the layers have no circle. A module
 # belongs to the layer that names it, else to its package's layer: so layers split a package, too.
 LAYERS = (
-    ("foundations", "runtime", "nothing"),
-    ("formulas", "networks transformers continuous", "foundations"),
-    ("kernels", "kernels", "foundations, formulas"),
-    ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels"),
+    ("foundations", "runtime", "nothing", 1034),
+    ("formulas", "networks transformers continuous", "foundations", 1813),
+    ("kernels", "kernels", "foundations, formulas", 7405),
+    ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels", 167),
     (
         "contract",
         "flow density bases.base bases.standard_normal",
         "foundations, formulas, dispatch",
+        230,
     ),
-    ("diagnostics", "diagnostics", "foundations, formulas, contract"),
-    ("bases", "bases", "foundations, formulas, contract"),
-    ("flows", "flows", "all above but kernels"),
-    ("objectives", "objectives", "all above but kernels, dispatch"),
-    ("training", "training", "all above but kernels"),
-    ("sampling", "sampling", "all above but kernels, dispatch"),
-    ("datasets", "datasets", "foundations, formulas, contract, bases"),
-    ("package", "__init__ runtime.serialization", "all above but kernels, dispatch"),
-    ("plots", "plots", "all above but kernels, dispatch"),
-    ("reading", "tables tables.reading", "foundations"),
-    ("schema", "tables.schema", "all above but kernels, dispatch"),
-    ("densities", "tables.densities", "all above but kernels, dispatch"),
-    ("queries", "tables.queries", "all above but kernels, dispatch"),
-    ("fitting", "tables.fitting", "all above but kernels, dispatch"),
-    ("model files", "tables.files", "all above but kernels, dispatch"),
-    ("estimators", "tables.estimators", "all above but kernels, dispatch"),
+    ("diagnostics", "diagnostics", "foundations, formulas, contract", 495),
+    ("bases", "bases", "foundations, formulas, contract", 775),
+    ("flows", "flows", "all above but kernels", 3526),
+    ("objectives", "objectives", "all above but kernels, dispatch", 618),
+    ("training", "training", "all above but kernels", 963),
+    ("sampling", "sampling", "all above but kernels, dispatch", 347),
+    ("datasets", "datasets", "foundations, formulas, contract, bases", 244),
+    ("package", "__init__ runtime.serialization", "all above but kernels, dispatch", 225),
+    ("plots", "plots", "all above but kernels, dispatch", 492),
+    ("reading", "tables tables.reading", "foundations", 1147),
+    ("schema", "tables.schema", "all above but kernels, dispatch", 1076),
+    ("densities", "tables.densities", "all above but kernels, dispatch", 1760),
+    ("queries", "tables.queries", "all above but kernels, dispatch", 1074),
+    ("fitting", "tables.fitting", "all above but kernels, dispatch", 1682),
+    ("model files", "tables.files", "all above but kernels, dispatch", 471),
+    ("estimators", "tables.estimators", "all above but kernels, dispatch", 1296),
     (
         "oracle",
         "oracle",
-        "all above but kernels, dispatch, reading, schema, densities, queries, fitting, "
-        "model files, estimators",
+        "all above but kernels, dispatch, reading, schema, densities, queries, fitting, model files, estimators",
+        5599,
     ),
-    ("command line", "cli __main__", "all above but dispatch"),
+    ("command line", "cli __main__", "all above but dispatch", 2760),
 )
-ORDER = [layer for layer, _, _ in LAYERS]
-LAYER_OF = {part: layer for layer, holds, _ in LAYERS for part in holds.split()}
+ORDER = [layer for layer, *_ in LAYERS]
+LAYER_OF = {part: layer for layer, holds, *_ in LAYERS for part in holds.split()}
 
 
 def allowed(layer):
@@ -176,12 +178,12 @@ def offences(known):
 
 def table():
     """Return the layers as ``docs/architecture.rst`` shows them."""
-    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 14 50 36", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 14 44 32 10", ""]
     for row in (
-        ("layer", "in ``nfref/``", "may import"),
+        ("layer", "in ``nfref/``", "may import", "most lines"),
         *(
-            (layer, " ".join(f"``{part}``" for part in holds.split()), may)
-            for layer, holds, may in LAYERS
+            (layer, " ".join(f"``{part}``" for part in holds.split()), may, f"{budget:,}")
+            for layer, holds, may, budget in LAYERS
         ),
     ):
         for k, cell in enumerate(row):
@@ -205,6 +207,16 @@ def test_every_module_is_in_a_layer():
         if not place.exists() and not place.with_suffix(".py").exists()
     ]
     assert not gone, f"nfref/ holds no {gone}"
+
+
+def test_no_layer_has_more_lines_than_its_budget():
+    counts = counts_of_layers()
+    over = {
+        layer: f"expected at most {budget} lines of code, got {sum(counts[layer])}"
+        for layer, _, _, budget in LAYERS
+        if sum(counts[layer]) > budget
+    }
+    assert not over
 
 
 def test_no_import_goes_where_the_table_forbids_it():
@@ -357,22 +369,35 @@ def lines_of_code(source):
     return lines
 
 
-def main():
-    known = modules()
-    counts = {
-        name: len(lines_of_code(path.read_text(encoding="utf-8"))) for name, path in known.items()
+def counts_of_modules():
+    """Name -> lines of code of every module."""
+    return {
+        name: len(lines_of_code(path.read_text(encoding="utf-8")))
+        for name, path in modules().items()
     }
-    for layer, holds, may in LAYERS:
-        own = [count for name, count in counts.items() if layer_of(name) == layer]
-        print(f"{layer:<13}{sum(own):>6} lines{len(own):>4} files   {holds}")
-        print(f"{'':<34}<- {may}")
+
+
+def counts_of_layers():
+    """Layer -> lines of code of each of its files."""
+    found = {layer: [] for layer in ORDER}
+    for name, count in counts_of_modules().items():
+        found[layer_of(name)].append(count)
+    return found
+
+
+def main():
+    counts, layers = counts_of_modules(), counts_of_layers()
+    for layer, holds, may, budget in LAYERS:
+        own = layers[layer]
+        print(f"{layer:<13}{sum(own):>6} of {budget:>5} lines{len(own):>4} files   {holds}")
+        print(f"{'':<43}<- {may}")
     reference = [
         count
         for name, count in counts.items()
         if name.split(".")[1:2] and name.split(".")[1] in REFERENCE
     ]
     for what, found in (("reference", reference), ("nfref", list(counts.values()))):
-        print(f"{what:<13}{sum(found):>6} lines{len(found):>4} files")
+        print(f"{what:<13}{sum(found):>15} lines{len(found):>4} files")
 
 
 if __name__ == "__main__":
