@@ -54,7 +54,8 @@ LAYERS = (
     (
         "oracle",
         "oracle",
-        "all above but kernels, dispatch, reading, schema, densities, queries, fitting, model files, estimators",
+        "all above but kernels, dispatch, reading, schema, densities, queries, fitting, "
+        "model files, estimators",
         5599,
     ),
     ("command line", "cli __main__", "all above but dispatch", 2760),

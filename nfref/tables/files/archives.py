@@ -2,9 +2,9 @@
 
 Model files and checkpoints are archives; ``docs/model_files.rst`` specifies them byte for byte. An
 archive is written whole and read without trust. It is not compressed, so its members take as much
-memory as it takes on disk; unpacked (:mod:`nfref.tables.files.packing`), eight times that at most.
-What an archive says about itself is compared with its size before anything of that size is
-allocated, nothing is unpickled, and a writer first rebuilds the content as a reader would.
+memory as it takes on disk; twice that where float32 stands for float64. What an archive says about
+itself is compared with its size before anything of that size is allocated, nothing is unpickled,
+and a writer first rebuilds the content as a reader would.
 """
 
 import contextlib
@@ -18,13 +18,12 @@ from typing import IO
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
-from nfref.runtime.checks import one_line, shortened
+from nfref.runtime.checks import one_line, require, shortened
 from nfref.runtime.files import is_special, replacing
 from nfref.runtime.serialization import check_sizes, describe, own_classes, rebuild
-from nfref.tables.files.packing import pack, unpack
 
 TOO_MANY = 1000  # members beyond those that the header names; each takes 0.2 ms
-DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64", "uint8")]
+DTYPES = [np.dtype(name) for name in ("float32", "float64", "int64")]
 
 
 class ArchiveError(ValueError):
@@ -51,8 +50,11 @@ def save(
         As in :func:`load`: content that cannot be read is not written.
     """
     description, arrays = describe(content)
-    stored, packed = pack({name: _native(name, array) for name, array in arrays.items()})
-    header = {"format": kind, "version": version, "packed": packed, **description}
+    arrays = {name: _native(name, array) for name, array in arrays.items()}
+    # Flows are trained in float32 and scored in float64: such arrays hold float32 numbers.
+    widened = [name for name, array in arrays.items() if _is_float32(array)]
+    stored = arrays | {name: arrays[name].astype(np.float32) for name in widened}
+    header = {"format": kind, "version": version, "widened": widened, **description}
     encoded = _encoded(header)
     _made(header, stored, encoded.size, make, own_classes(content))
     write_archive(path, encoded, stored)
@@ -74,7 +76,7 @@ def load(
     what : str
         The name of such a file in messages: "model file".
     kind, version : str, int
-        As in :func:`save`; older versions are read, too.
+        As in :func:`save`.
     make : callable
         Called with the content as keywords.
     classes : sequence of classes
@@ -93,9 +95,14 @@ def load(
 
 def _made(header, arrays, length, make, classes):
     content = {key: value for key, value in header.items() if key not in ("format", "version")}
+    arrays = {**arrays}
     try:
-        if header["version"] > 1:
-            arrays = unpack(arrays, content.pop("packed", {}))
+        for name in content.pop("widened", []):
+            require(
+                name in arrays and arrays[name].dtype == np.float32,
+                f"widened: expected names of float32 arrays, got {shortened(name)}",
+            )
+            arrays[name] = arrays[name].astype(np.float64)
         check_sizes(content, arrays, length)
         return make(**rebuild(content, arrays, classes))
     except Exception as error:  # the content of an unknown file may fail in any way
@@ -131,6 +138,14 @@ def write_npz(
             about.compress_type = compression
             with archive.open(about, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+def _is_float32(array):
+    if array.dtype != np.float64:
+        return False
+    with np.errstate(all="ignore"):  # what overflows is not float32
+        single = array.astype(np.float32).astype(np.float64)
+    return np.array_equal(single.view(np.int64), array.view(np.int64))
 
 
 def _encoded(header):
@@ -236,10 +251,9 @@ def _header(encoded, what, kind, version):
     if not isinstance(header, dict) or header.get("format") != kind:
         raise foreign
     found = header.get("version")
-    if type(found) is not int or not 1 <= found <= version:
+    if type(found) is not int or found != version:
         raise ArchiveError(
-            f"expected format version 1 to {version}, got {shortened(found)}: another nfref wrote "
-            "it"
+            f"expected format version {version}, got {shortened(found)}: another nfref wrote it"
         )
     return header
 

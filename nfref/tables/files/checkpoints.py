@@ -8,7 +8,7 @@ from nfref.tables.files import archives
 from nfref.tables.files.archives import ArchiveError
 from nfref.tables.fitting.trainings import SearchState
 
-FORMAT, VERSION = "nfref checkpoint", 3
+FORMAT, VERSION = "nfref checkpoint", 1
 SEARCH = 11  # rises when a search takes another path: the bits change
 
 

@@ -4,7 +4,7 @@ The density may be that of a table, as ``nfref.FlowDensity`` fits it: columns, a
 and their weights. ``docs/model_files.rst`` specifies the file byte for byte.
 :mod:`nfref.runtime.serialization` describes how a density is written,
 :mod:`nfref.tables.files.archives` what holds it, and why you can open a file from anyone. Every
-later version reads files of version 1 and 2.
+later version reads files of version 1.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from nfref.tables.reading.table import (
 )
 
 FORMAT = "nfref model"
-VERSION = 2
+VERSION = 1
 
 
 class ModelError(ArchiveError):
