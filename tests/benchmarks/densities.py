@@ -49,8 +49,7 @@ simple density.
 
 ``--csv`` stores every fit, in place of an earlier one of the same table, rows, draw and density, so
 you can split a run: nats, the standard error over test rows of the difference from the first
-density of the run, processor seconds, and remarks. :mod:`tests.benchmarks.learning_curves` turns it
-into the tables and the figure of ``docs/density_of_my_table.rst``.
+density of the run, processor seconds, and remarks.
 """
 
 import argparse

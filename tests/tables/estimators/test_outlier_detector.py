@@ -8,7 +8,15 @@ from scipy import stats
 import nfref
 from nfref.tables.queries.outlier_measures import Neighbours, log_tails, shortfall, tails_of
 from nfref.tables.schema.column_inference import find_columns
-from tests.benchmarks.outliers import two_groups
+
+
+def two_groups(rng):
+    """Two small tight groups, one between clusters, and one beyond them."""
+    centres = 6 * rng.standard_normal((4, 5))
+    x = centres[rng.integers(4, size=800)] + rng.standard_normal((800, 5))
+    between = centres.mean(axis=0) + 0.2 * rng.standard_normal((15, 5))
+    beyond = 1.8 * centres[0] + 0.2 * rng.standard_normal((15, 5))
+    return np.concatenate([x, between, beyond]), np.arange(800 + 30) >= 800
 
 
 def area(scores, odd):

@@ -14,7 +14,6 @@ from nfref.tables.densities.pool import median
 from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
 from nfref.tables.schema.column_inference import column_of
 from nfref.tables.schema.repeated_values import find_rounding_grid, nearest
-from tests.benchmarks.synthetic import abalones, amounts, flow_density, told_apart
 
 
 def rounded(rng, n, step, offset=0.0):
@@ -293,12 +292,55 @@ def test_medians_stand_beside_means():
     assert median(np.array([1.0, 2.0])) == 1.5
 
 
+def abalones(rng, n):
+    """Sample (n, 8): length, diameter, height, four weights, rings; each on a rounding grid."""
+    size = 0.05 + 0.8 * rng.beta(5, 2.5, n)
+    diameter = 0.8 * size * np.exp(0.04 * rng.standard_normal(n))
+    height = 0.27 * size * np.exp(0.1 * rng.standard_normal(n))
+    whole = 10 * size * diameter * height * np.exp(0.12 * rng.standard_normal(n))
+    parts = [
+        share * whole * np.exp(spread * rng.standard_normal(n))
+        for share, spread in ((0.43, 0.15), (0.22, 0.18), (0.28, 0.17))
+    ]
+    rings = np.round(np.exp(1.3 + 1.6 * size + 0.22 * rng.standard_normal(n)))
+    lengths = [np.round(200 * value) / 200 for value in (size, diameter, height)]
+    weights = [np.round(2000 * value) / 2000 for value in (whole, *parts)]
+    return np.stack([*lengths, *weights, rings], axis=1)
+
+
+def amounts(rng, n):
+    """Sample (n, 3): amounts missing in three rows of five and three of ten, and a number."""
+    first = np.where(rng.random(n) < 0.6, 0.0, rng.lognormal(size=n))
+    second = np.where(rng.random(n) < 0.3, 0.0, rng.normal(5.0, 1.0, n))
+    return np.stack([first, second, 10 - 2 * (first > 0) + 3 * rng.standard_normal(n)], axis=1)
+
+
+def told_apart(drawn, rows):
+    """The cross-validated AUC of a forest that tells two sets of rows apart."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    label = np.repeat([0, 1], [len(drawn), len(rows)])
+    told = cross_val_predict(
+        RandomForestClassifier(200, min_samples_leaf=3, random_state=0),
+        np.concatenate([drawn, rows]),
+        label,
+        cv=StratifiedKFold(5, shuffle=True, random_state=0),
+        method="predict_proba",
+    )
+    return roc_auc_score(label, told[:, 1])
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("table", [abalones, amounts])
 def test_a_forest_hardly_tells_samples_from_rows(table):
     """On rounded numbers the AUC is 0.95 without cells; exact zeros are atoms either way."""
     rng = np.random.default_rng(5)
     train, test = table(rng, 500), table(rng, 500)
-    rounded, plain = flow_density(train, 0, "mixture")
-    assert told_apart(rounded, test, "forest", 0) < 0.65
-    assert (told_apart(plain, test, "forest", 0) > 0.75) == (table is abalones)
+    density = nfref.FlowDensity("mixture", random_state=0).fit(train)
+    columns = tuple(replace(column, step=None, offset=0.0) for column in density.columns_)
+    without_cells = replace(density.density_, columns=columns)
+    plain = np.stack(without_cells.sample(np.random.default_rng(0), len(train)), axis=1)
+    assert told_apart(density.sample(len(train), random_state=0), test) < 0.65
+    assert (told_apart(plain, test) > 0.75) == (table is abalones)
