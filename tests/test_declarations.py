@@ -23,7 +23,6 @@ from nfref.oracle import (
 from tests import flow_table
 from tests.high_precision import maps, precision_table
 from tests.high_precision.maps.transformers import TRANSFORMERS
-from tests.high_precision.meaning import MEANING
 from tests.tables.files.test_golden_models import NAMES, classes_in, header_of
 from tests.tables.files.test_model_files_page import ENTRY, PAGE
 
@@ -113,14 +112,6 @@ def missing_maps():
                 f"nfref/oracle/vectors/{name}.json: "
                 f"run python -m tests.high_precision.write_vectors {name}"
             )
-    for name in (*exported(), *(type(flow).__name__ for flow in maps.CONFIGURATIONS.values())):
-        if name not in MEANING:
-            yield f"tests/high_precision/meaning.py: add {name} to MEANING: its map in words"
-    for flow in maps.CONFIGURATIONS.values():
-        name, params = type(flow).__name__, flow.init(np.random.default_rng(0))
-        if name in MEANING and isinstance(params, dict):
-            for key in params.keys() - MEANING[name].parameters.keys():
-                yield f"tests/high_precision/meaning.py: add the parameter {key} to {name}"
 
 
 def missing_files():

@@ -1,7 +1,6 @@
 """The golden vectors as files for others: schema, manifest, readers without dependencies."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from nfref.oracle import golden_vectors
-from tests.high_precision import manifest, pages
+from tests.high_precision import manifest
 
 FOLDER = resources.files("nfref.oracle")
 HERE = Path(__file__).parent
@@ -99,18 +98,3 @@ def test_public_log_abs_det_of_a_planar_map():
     for row, log_det in zip(golden["z"], golden["log_det_forward"]):
         found = multiprecision.log_abs_det(planar, row, digits=30)
         assert abs(float(found) - log_det) < 1e-13  # u_hat was made in float64
-
-
-def test_every_class_and_parameter_with_vectors_has_a_meaning():
-    for kind, (names, _) in pages.found().items():
-        assert pages.meaning_of(kind, names).map.strip()
-    assert {"MADE", "CNF", "NSF", "RealNVP"} <= set(pages.found())
-
-
-def test_the_page_of_classes_is_that_of_the_files():
-    """``python -m tests.high_precision.write_vectors`` writes it again."""
-    text = pages.PAGE.read_text(encoding="utf-8")
-    assert text == pages.page()
-    shown = set(re.findall(r"^- ``(\w+)\.json``", text, re.MULTILINE))
-    assert shown == set(golden_vectors.shipped())
-    assert "``log_scale`` (3,)\n    a constant, one for each coordinate" in text

@@ -21,7 +21,7 @@ from nfref.oracle.golden_vectors import FOLDER, SCHEMA
 from nfref.runtime import params as trees
 from nfref.runtime.files import replacing
 from nfref.runtime.serialization import describe
-from tests.high_precision import manifest, pages
+from tests.high_precision import manifest
 from tests.high_precision.calculus import exact, jacobian, log_abs_det, solve, step
 from tests.high_precision.configurations import configurations
 from tests.high_precision.high_precision import DIGITS
@@ -155,7 +155,6 @@ def main():
             file.write(text_of(vector(name, table[name])).encode())
         print(path, flush=True)
     manifest.write()
-    pages.write()
 
 
 if __name__ == "__main__":
