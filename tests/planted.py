@@ -153,10 +153,10 @@ PLANTED = {
         ">= NEAR * column.scale",
         "tables/fitting",
     ),
-    "queries, quantiles half a value off": Planted(
-        "tables/queries/answers.py",
-        "return self.edges - 0.5 * np.diff(",
-        "return self.edges - np.diff(",
+    "queries, weights of samples lost": Planted(
+        "tables/queries/conditional.py",
+        "log_weight = log_weight + self._interpolated(u, codes, missing[0])",
+        "log_weight = np.repeat(log_weight, draws, axis=1)",
         "tables/queries",
     ),
     "labels, mean of networks": Planted(

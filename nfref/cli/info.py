@@ -12,8 +12,8 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
 from nfref.runtime.checks import plural, shortened
 from nfref.tables.densities.table_density import TableDensity
+from nfref.tables.files.estimator_records import PosteriorRecord
 from nfref.tables.files.model_file import Model
-from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading.table import numbered_columns
 from nfref.tables.schema.columns import Continuous
 

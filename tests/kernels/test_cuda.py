@@ -30,7 +30,6 @@ def run_python(*arguments, **environment):
 # In the simulator -------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
 def test_every_check_in_the_simulator():
     done = run_python("-m", "tests.kernels.cuda_checks", NUMBA_ENABLE_CUDASIM="1")
     assert done.returncode == 0, done.stderr

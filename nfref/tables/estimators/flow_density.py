@@ -443,7 +443,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
 
     def _described(self):
         """Return the FittedEstimator."""
-        from nfref.tables.files.fitted_estimator import FittedEstimator
+        from nfref.tables.files.estimator_records import FittedEstimator
         from nfref.tables.schema.frame_schema import FrameSchema
 
         parameters = self.get_params(deep=False)
@@ -479,7 +479,7 @@ class FlowDensity(Predictions, DensityMixin, BaseEstimator):
         nfref.tables.files.model_file.ModelError
             If there is no such file, or if it does not hold the density of a table.
         """
-        from nfref.tables.files.fitted_estimator import FittedEstimator
+        from nfref.tables.files.estimator_records import FittedEstimator
         from nfref.tables.files.model_file import ModelError, load_model
 
         model = load_model(path, classes)

@@ -23,10 +23,9 @@ from nfref.runtime.annotations import Any, Array, ArrayLike, Callable, Mapping, 
 from nfref.runtime.checks import check_count, check_finite_rows, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.estimators import posterior_maps, posterior_rows
-from nfref.tables.estimators.posterior_calibration import Calibration
-from nfref.tables.estimators.posterior_evidence import target_values, with_insurance
+from nfref.tables.estimators.posterior_checks import Calibration, target_values, with_insurance
 from nfref.tables.estimators.posterior_fit import fit_density, fit_options
-from nfref.tables.files.posterior_record import PosteriorRecord
+from nfref.tables.files.estimator_records import PosteriorRecord
 from nfref.tables.fitting.plan import BUDGET
 from nfref.tables.fitting.results import CandidateTable
 from nfref.tables.schema.columns import as_numbers, is_frame

@@ -8,7 +8,7 @@ import numpy as np
 from nfref.diagnostics.chains import effective_size
 from nfref.runtime.annotations import Any, Array, ArrayLike, Mapping, Sequence
 from nfref.runtime.checks import as_array, as_weight, check_finite_rows, shortened
-from nfref.tables.files.posterior_record import PosteriorRecord
+from nfref.tables.files.estimator_records import PosteriorRecord
 from nfref.tables.reading.table import check_name
 from nfref.tables.schema.columns import is_frame
 from nfref.tables.schema.dataframes import frame_columns

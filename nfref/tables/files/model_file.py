@@ -16,8 +16,7 @@ import numpy as np
 import nfref.flows.free_form
 import nfref.tables.densities.label_network
 import nfref.tables.densities.regression
-import nfref.tables.files.fitted_estimator
-import nfref.tables.files.posterior_record
+import nfref.tables.files.estimator_records
 import nfref.transformers.rounded  # noqa: F401
 from nfref.density import Density
 from nfref.runtime import params as trees

@@ -10,8 +10,8 @@ from nfref.runtime import params as trees
 from nfref.runtime.annotations import Array, Generator, Sequence
 from nfref.tables.densities.pool import FittedFlow
 from nfref.tables.fitting.candidates import Candidate, held_out_scores
-from nfref.tables.fitting.first_flow import first_flow
 from nfref.tables.fitting.flow_kinds import FlowKind
+from nfref.tables.fitting.flow_training import first_flow
 from nfref.tables.fitting.folds import Fold, UnitRows
 from nfref.tables.fitting.trainings import Training
 

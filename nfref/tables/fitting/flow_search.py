@@ -24,10 +24,9 @@ from nfref.runtime.backends import threads
 from nfref.runtime.checks import plural
 from nfref.tables.densities.pool import Pool
 from nfref.tables.fitting.candidates import Candidate, pool_mean, simple_candidates, weigh
-from nfref.tables.fitting.first_flow import TrainingCost
 from nfref.tables.fitting.flow_candidate import TrainedFlow, flow_candidate
 from nfref.tables.fitting.flow_kinds import FlowKind
-from nfref.tables.fitting.flow_training import train_flow
+from nfref.tables.fitting.flow_training import TrainingCost, train_flow
 from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import Plan
 from nfref.tables.fitting.progress import Progress

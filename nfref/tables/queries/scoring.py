@@ -166,20 +166,10 @@ def sample_table(
 
     if within is None:
         return some(n)
-    kept: list[list[Array]] = []
-    count = tried = 0
-    while not kept or count < n:
-        drawn = some(n - count)
-        good = inside(density.columns, drawn, within, tuple(given or ()))
-        kept.append([values[good] for values in drawn])
-        tried += n - count
-        count += int(np.sum(good))
-        if tried > 1000 * (count + 1):
-            raise ValueError(
-                f"within: expected a range in which rows are drawn, got {within:g}, in which "
-                f"{count} of {tried} were"
-            )
-    return [np.concatenate(parts) for parts in zip(*kept)]
+    why = f"within: expected a range in which rows are drawn, got {within:g}"
+    return sample_where(
+        some, n, lambda rows: inside(density.columns, rows, within, tuple(given or ())), why
+    )
 
 
 def sample_where(
