@@ -17,8 +17,8 @@ import numpy as np
 from numba import cuda
 
 import nfref
+from nfref.kernels.chain.instructions.instruction import twin_of
 from nfref.kernels.cuda import coupling, flows, small_matrices
-from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime.backends import require_cuda
 
 COPIED = 1 << 28  # bytes of the array whose copy is the reference

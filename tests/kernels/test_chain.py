@@ -138,22 +138,8 @@ for _name, _transformer in TRANSFORMERS.items():
     FLOWS[f"MADE, {_name}"] = nfref.MADE(4, (9, 70), _transformer, order=(2, 0, 1, 3))
 # What only few flows need is compiled for them alone, which takes seconds. Of these some are in
 # every run, in float64, and the rest is slow.
-RARE = (
-    "Radial",
-    "Residual",
-    "Glow",
-    "on images",
-    "sigmoid",
-    "mixture",
-    "integral",
-    "image layers",
-)
-IN_EVERY_RUN = (
-    "Radial, Sylvester",
-    "MADE, mixture",
-    "MADE, integral",
-    "image layers",
-)
+RARE = ("Radial", "Residual", "Glow", "on images", "sigmoid", "mixture", "integral", "image layers")
+IN_EVERY_RUN = ("Radial, Sylvester", "MADE, mixture", "MADE, integral", "image layers")
 # 300 rows are 2 blocks of 128 and 44 rows.
 ROWS = (0, 1, 7, 300)
 # In units of the last place of the largest entry: sums over rows and units, a few layers deep.

@@ -16,7 +16,7 @@ from nfref.kernels.chain.instructions import (
     residual,
     sylvester,
 )
-from nfref.kernels.twin_lookup import twin_of
+from nfref.kernels.chain.instructions.instruction import twin_of
 
 
 def instruction_of(flow, direction):
