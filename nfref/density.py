@@ -138,7 +138,7 @@ class Density(Configuration):
         -------
         (n, D) array, in the dtype of the parameters
         """
-        return self.sample_and_log_prob(params, rng, n, context)[0]
+        return self._sampled(params, rng, n, context, scored=False)[0]
 
     def sample_and_log_prob(
         self, params: Params, rng: Generator, n: int, context: Array | None = None
@@ -163,6 +163,10 @@ class Density(Configuration):
         ValueError, TypeError
             If an argument has the wrong shape or type.
         """
+        return self._sampled(params, rng, n, context, scored=True)
+
+    def _sampled(self, params, rng, n, context, scored):
+        """Return (samples,), or (samples, log-densities): not every base has a formula for them."""
         check_rng(rng)
         check_count("n", n, minimum=0)
         checked = self._structure.checked(params)
@@ -173,10 +177,9 @@ class Density(Configuration):
             z = self.base.sample(checked["base"], rng, part.stop - part.start, dtype=dtype)
             own, z, given = self._checked(checked, "z", z, context_of(context, part))
             x, log_det = dispatch.run("flow", Flow._apply, self.flow, 1, own["flow"], z, given)
-            return x, self.base._log_prob(own["base"], z) - log_det
+            return (x, self.base._log_prob(own["base"], z) - log_det) if scored else (x,)
 
-        x, log_prob = in_parts(samples, n, self.dim)
-        return x, log_prob
+        return in_parts(samples, n, self.dim)
 
     _checked = Flow._checked
 

@@ -52,8 +52,7 @@ class ArgmaxFlow(Base):
     """Rows of D categories 0 ... K - 1, the argmax of a density of D K numbers.
 
     There is no formula for its mass; ``lower_bound`` has samples of it. Train it with
-    :func:`nfref.objectives.dequantisation.argmax_bound`. Take samples from it, not from a density
-    on it, which would ask for their masses.
+    :func:`nfref.objectives.dequantisation.argmax_bound`.
 
     Parameters
     ----------

@@ -255,7 +255,6 @@ class ConvexPotentialFlow(Flow):
     context_dim: int = 0
 
     _converters = {"hidden": check_hidden}
-    _twin = "convex_potential"
 
     def _init(self, rng):
         inputs = self.dim + self.context_dim

@@ -18,10 +18,7 @@ and plain sizes, no class of a flow; ``nfref/runtime/dispatch.py`` calls them.
 ``compiler_pipeline``       its steps
 ``cache``                   compiled functions on disk
 ``compile_notice``          a message while something is compiled
-``twin_lookup``             the twin of a flow
 ``thread_pool``             rows cut into blocks and shared among threads
 ``phase_barrier``           barriers between threads inside of kernels
 ``numba_internals``         parts of Numba that are not documented and may change
-``availability``            a check that the installed Numba can compile kernels
-``self_test``               a test of the building blocks with versions that are not tested
 """

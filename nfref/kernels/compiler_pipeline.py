@@ -121,7 +121,7 @@ def with_all_used(libraries):
 class KernelCompiler(compiler.CompilerBase):
     """Compile the source of a kernel to machine code."""
 
-    library = KernelLibrary
+    library: type[PartLibrary] = KernelLibrary
 
     def define_pipelines(self):
         passes = PassManager("kernel")

@@ -13,27 +13,25 @@ bodies return no arrays.
 """
 
 from functools import partial, wraps
-from importlib import import_module
 
-import numpy as np
 from numba import types
 from numba.extending import lower_builtin, type_callable
 
-from nfref.kernels import cache, numba_internals, registers
+import nfref.kernels.registers  # noqa: F401  chooses the processor before anything is compiled
+from nfref.kernels import cache, compiler_pipeline
+from nfref.kernels.compiler_pipeline import BodyCompiler, CalledCompiler, KernelCompiler
 from nfref.kernels.numba_internals import cgutils, config, njit, overload
 from nfref.runtime import abandonable
-from nfref.runtime.annotations import Any
 
-compiler_pipeline: Any
-try:
-    compiler_pipeline = import_module("nfref.kernels.compiler_pipeline")
-except Exception as error:  # see ``_try_compiler``
-    compiler_pipeline = error
-
-# PLAIN is documented. Besides it: no counting of references, and no wrappers for calls from C, nor
-# from Python where only kernels call: a fifth to a third of the code of these kernels.
-PLAIN = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-OPTIONS = {**PLAIN, "_nrt": False, "no_cfunc_wrapper": True}
+# The first three are documented. Besides them: no counting of references, and no wrappers for calls
+# from C, nor from Python where only kernels call: a fifth to a third of the code of these kernels.
+OPTIONS = {
+    "nogil": True,
+    "fastmath": {"contract"},
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+}
 ANY_ORDER = {"fastmath": {"contract", "reassoc"}}
 PART = {**OPTIONS, "no_cpython_wrapper": True}
 
@@ -53,12 +51,7 @@ def reduction(function):
 
 def overloaded(function):
     """Apply ``numba.extending.overload`` to a function that kernels call, as a body."""
-    return overload(
-        function,
-        jit_options=PLAIN
-        if not HAS_COMPILER
-        else {**PART, "pipeline_class": compiler_pipeline.BodyCompiler},
-    )
+    return overload(function, jit_options={**PART, "pipeline_class": BodyCompiler})
 
 
 def compiles(function):
@@ -81,8 +74,8 @@ def emits(function, signature, *kinds):
 
 
 def _part(function, options):
-    compiled = _for_kernels(function, "BodyCompiler", options)
-    if HAS_COMPILER and not config.DISABLE_JIT:
+    compiled = _for_kernels(function, BodyCompiler, options)
+    if not config.DISABLE_JIT:
         # Numba would compile it once for each number that a caller writes out.
         compile_ = compiled.compile
         compiled.compile = lambda signature: compile_(tuple(map(types.unliteral, signature)))
@@ -91,8 +84,8 @@ def _part(function, options):
 
 def _for_kernels(function, compiler, options):
     """Compile without a wrapper for calls from Python."""
-    compiled = _compiled(function, compiler, PART, options)
-    if not HAS_COMPILER or config.DISABLE_JIT:
+    compiled = _compiled(function, compiler, {**PART, **options})
+    if config.DISABLE_JIT:
         return compiled
 
     def keep(result):
@@ -110,12 +103,12 @@ def _for_kernels(function, compiler, options):
 
 def kernel(function, **options):
     """Compile on first call and keep the result on disk, if that is possible."""
-    return _cached(function, _kernel(function, **options))
+    return _cached(function, _compiled(function, KernelCompiler, {**OPTIONS, **options}))
 
 
 def called_kernel(function, **options):
     """Compile a kernel that others call by its :func:`address`; keep the result on disk."""
-    return _cached(function, _for_kernels(function, "CalledCompiler", options))
+    return _cached(function, _for_kernels(function, CalledCompiler, options))
 
 
 def called_reduction_kernel(function):
@@ -124,10 +117,8 @@ def called_reduction_kernel(function):
 
 
 def _cached(function, compiled):
-    if not config.DISABLE_JIT and HAS_CACHE:
-        compiled._cache = cache.Cache(
-            function, *([compiler_pipeline.__name__] if HAS_COMPILER else [])
-        )
+    if not config.DISABLE_JIT:
+        compiled._cache = cache.Cache(function, compiler_pipeline.__name__)
         compile_ = compiled.compile
 
         def compile(signature):
@@ -140,16 +131,9 @@ def _cached(function, compiled):
     return compiled
 
 
-def _kernel(function, **options):
-    return _compiled(function, "KernelCompiler", OPTIONS, options)
-
-
-def _compiled(function, compiler, ours, options):
-    """Compile by a class of ``compiler_pipeline`` with its options; else as Numba does."""
-    if not HAS_COMPILER:
-        return njit(**{**PLAIN, **options})(function)
-    pipeline = getattr(compiler_pipeline, compiler)
-    compiled = njit(**{**ours, **options}, pipeline_class=pipeline)(function)
+def _compiled(function, compiler, options):
+    """Compile by a class of ``compiler_pipeline``."""
+    compiled = njit(**options, pipeline_class=compiler)(function)
     if not config.DISABLE_JIT:
         compiled._compiler._customize_flags = compiler_pipeline.Flags
     return compiled
@@ -194,75 +178,3 @@ def address(compiled, signature):
         compiled.compile(signature)
     result = compiled.overloads[signature]
     return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-
-
-# Trials of undocumented parts -----------------------------------------------------------------
-
-
-def _try_compiler():
-    """Try a kernel whose loop calls a body twice, which calls an overloaded function."""
-    if isinstance(compiler_pipeline, Exception):
-        raise compiler_pipeline
-    if numba_internals.is_tested():
-        return
-
-    def half(x):
-        """Do nothing in Python."""
-
-    @overloaded(half)
-    def _half(x):
-        return lambda x: x / 2
-
-    @body
-    def add(row, x):
-        row[0] += half(x)
-
-    @_kernel
-    def sums(rows):
-        for i in range(len(rows)):
-            add(rows[i], 3.0)
-            add(rows[i], i)
-
-    rows = np.zeros((3, 2))
-    sums(rows)
-    if rows.tolist() != [[1.5, 0], [2, 0], [2.5, 0]]:
-        raise ValueError(f"wrong sums, {rows.tolist()}")
-
-
-def _try_cache():
-    """Try a function that one dispatcher compiles and another one finds."""
-    if numba_internals.is_tested():
-        return numba_internals.dumps, numba_internals.CompileResult  # an error if one is missing
-    kept: dict = {}
-
-    class Memory(cache.Cache):
-        def save_overload(self, signature, result):
-            kept[self.key(signature, result.codegen)] = (
-                cache.packed(result),
-                result.library.has_dynamic_globals,
-            )
-
-        def load_overload(self, signature, context):
-            payload, _ = kept.get(self.key(signature, context.codegen()), (None, None))
-            return payload and cache.unpacked(payload, context)
-
-    def twice(x):
-        return 2 * x
-
-    for compiles in (1, 0):
-        compiled = _kernel(twice)
-        compiled._cache = Memory(twice)
-        if compiled(1.5) != 3 or sum(compiled.stats.cache_misses.values()) != compiles:
-            raise ValueError("compiled code is not found again")
-    ((key, (_, moves)),) = kept.items()
-    if moves or repr(registers.PROCESSOR) not in key:
-        raise ValueError(f"an entry that another processor could not tell from its own, {key}")
-
-
-HAS_COMPILER = True  # on trial
-HAS_COMPILER = numba_internals.works(
-    "ways to compile", "kernels take longer to compile and to run", _try_compiler
-)
-HAS_CACHE = numba_internals.works(
-    "ways to keep what is compiled", "each process compiles its own kernels", _try_cache
-)

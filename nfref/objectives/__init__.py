@@ -15,17 +15,34 @@
 ``targets``         calls of a user's unnormalised density, and their errors
 """
 
-from nfref.objectives.dequantisation import dequantised_likelihood
+from nfref.objectives.dequantisation import argmax_bound, dequantised_likelihood
+from nfref.objectives.discrete_flow_matching import discrete_flow_matching
 from nfref.objectives.divergences import (
     ImportanceEstimate,
     importance_estimate,
     negative_log_likelihood,
     reverse_kl,
 )
+from nfref.objectives.flow_matching import FlowMatching
+from nfref.objectives.forward_regression import ForwardRegression
+from nfref.objectives.free_form import FreeFormLikelihood
+from nfref.objectives.injective import InjectiveLikelihood
+from nfref.objectives.mean_flow import MeanFlow
+from nfref.objectives.path_penalties import PathLikelihood
+from nfref.objectives.rectified_flow import RectifiedFlow
 
 __all__ = [
+    "FlowMatching",
+    "ForwardRegression",
+    "FreeFormLikelihood",
     "ImportanceEstimate",
+    "InjectiveLikelihood",
+    "MeanFlow",
+    "PathLikelihood",
+    "RectifiedFlow",
+    "argmax_bound",
     "dequantised_likelihood",
+    "discrete_flow_matching",
     "importance_estimate",
     "negative_log_likelihood",
     "reverse_kl",

@@ -22,6 +22,9 @@ from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import check_choice, check_count
 
 BACKENDS = ("numpy", "numba", "cuda")
+# Kernels use parts of Numba that any version may change. They are tested with the first, the last
+# and one in between.
+NUMBA_VERSIONS = [f"0.{minor}" for minor in range(62, 69)]
 _CHOSEN: ContextVar[str | None] = ContextVar("nfref_backend", default=None)
 _THREADS: ContextVar[int | None] = ContextVar("nfref_threads", default=None)
 
@@ -121,11 +124,14 @@ def require_cuda() -> None:
 def numba_problem() -> str | None:
     """Return the reason why Numba cannot be used, in a few words; None if it can."""
     try:
-        import numba  # noqa: F401
+        from numba import __version__ as version
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed (pip install numba)"
     except (ImportError, OSError) as error:  # such as a NumPy that is too new for it
         return " ".join(str(error).split())
+    if ".".join(version.split(".")[:2]) not in NUMBA_VERSIONS:
+        first, *_, last = NUMBA_VERSIONS
+        return f"numba {version} is not one of {first} to {last}, which kernels need"
     return None
 
 

@@ -129,7 +129,7 @@ def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
         result = _load(twin.cuda)(*arguments)
         if result is not None:
             return result
-    if backend in ("numba", "cuda") and _kernels_work():
+    if backend in ("numba", "cuda") and not numba_problem():
         try:
             result = _load(twin.numba)(*arguments)
         except Abandoned:  # an interrupted fit keeps what it has, and waits for no compilation
@@ -159,16 +159,10 @@ def threads_of_steps(density: Any, vector: Array, unflatten: Callable[..., Any],
     backend, twin = chosen(), TWINS["steps"]
     if backend == "numpy" or backend is None and rows * len(vector) < twin.worth_it:
         return 0
-    if numba_problem() or not _kernels_work():
+    if numba_problem():
         return 0
     twin_threads = _load("nfref.kernels.chain.fused_steps:threads_of_steps")
     return twin_threads(density, vector, unflatten, rows)
-
-
-@cache
-def _kernels_work():
-    """Return whether the kernels work with this version of Numba; warn once if they do not."""
-    return _load("nfref.kernels.availability:kernels_work")()
 
 
 def _load(place):

@@ -13,11 +13,11 @@ import numpy as np
 from numba import config, cuda
 
 import nfref
+from nfref.kernels.chain.instructions.instruction import twin_of
 from nfref.kernels.cuda import arrays as device_arrays
 from nfref.kernels.cuda import coupling as twins
 from nfref.kernels.cuda import flows as by_flow
 from nfref.kernels.cuda import small_matrices as device
-from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime import small_matrices
 from nfref.transformers import additive, affine
 from nfref.transformers.rational_quadratic import RationalQuadratic

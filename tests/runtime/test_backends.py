@@ -1,11 +1,14 @@
 """Backends: which modules load, how one is chosen, and the notice about compiling."""
 
+import re
 import threading
 
+import numpy as np
 import pytest
 
 import nfref
-from nfref.runtime.backends import chosen
+from nfref.runtime.backends import chosen, numba_problem
+from nfref.runtime.dispatch import CALL
 from tests.runtime.processes import run_python
 
 
@@ -59,6 +62,44 @@ def test_a_choice_holds_in_its_own_thread_alone(monkeypatch):
         thread.start()
         thread.join()
     assert seen == [None]
+
+
+@pytest.fixture
+def numba_version(monkeypatch):
+    """Let the installed Numba say that it is of another version."""
+    numba = pytest.importorskip("numba")
+    monkeypatch.delenv("NFREF_BACKEND", raising=False)
+    yield lambda version: (
+        monkeypatch.setattr(numba, "__version__", version),
+        numba_problem.cache_clear(),
+    )
+    monkeypatch.undo()
+    numba_problem.cache_clear()
+
+
+@pytest.mark.parametrize("version", ["0.62.0", "0.65.1rc1", "0.68.1"])
+def test_kernels_compute_with_the_versions_of_numba_that_they_are_made_for(numba_version, version):
+    numba_version(version)
+    assert numba_problem() is None
+
+
+@pytest.mark.parametrize("version", ["0.61.2", "0.69.0rc1", "0+unknown", "1.0.0"])
+def test_with_other_versions_of_numba_formulas_compute(numba_version, version, capsys):
+    from nfref.cli import main
+
+    numba_version(version)
+    flow, rng = nfref.RealNVP(2), np.random.default_rng(0)
+    params = flow.init(rng)
+    x = rng.standard_normal((CALL // 1000, 2))
+    with nfref.backend("numpy"):
+        formula = flow.inverse(params, x)
+    assert all(map(np.array_equal, flow.inverse(params, x), formula))
+    problem = f"numba {version} is not one of 0.62 to 0.68, which kernels need"
+    with pytest.raises(RuntimeError, match=f"expected Numba for 'numba'; {re.escape(problem)}$"):
+        with nfref.backend("numba"):
+            pass
+    assert main(["info", "--system"]) == 0
+    assert problem in capsys.readouterr().out
 
 
 def test_the_command_line_says_in_one_line_that_it_compiles(capsys):

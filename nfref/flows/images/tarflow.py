@@ -113,7 +113,6 @@ class TarFlowBlock(Flow):
     reverse: bool = False
     context_dim: int = 0
 
-    _twin = "tarflow_block"
     _converters = {
         "dim": at_least(2),
         "width": check_count,

@@ -20,6 +20,7 @@ import numpy as np
 from nfref.kernels import phase_barrier
 from nfref.kernels.adam import rates_of, update
 from nfref.kernels.chain.execute import value_and_finite, work_of
+from nfref.kernels.chain.instructions.instruction import twin_of
 from nfref.kernels.chain.interpreter import Gradients, Inputs, NormalLoss, Values, blocks_vjp
 from nfref.kernels.chain.primitives import programs
 from nfref.kernels.chain.program import Program
@@ -28,7 +29,6 @@ from nfref.kernels.jit import body, kernel, reduction
 from nfref.kernels.phase_barrier import finish_task, open_part, take_task, wait_for_part
 from nfref.kernels.simd.matmul import ROWS
 from nfref.kernels.thread_pool import share
-from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime.annotations import Any
 from nfref.runtime.backends import threads
 from nfref.runtime.batching import in_blocks

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from nfref.kernels.chain import execute as run
+from nfref.kernels.chain.instructions.instruction import twin_of
 from nfref.kernels.chain.primitives import cotangent_structure, programs
 from nfref.kernels.chain.program import Program
 from nfref.kernels.thread_pool import in_pieces
-from nfref.kernels.twin_lookup import twin_of
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
 from nfref.runtime.autograd_internals import Box

@@ -10,8 +10,8 @@ Gradients, and flows without a coupling layer, never come here: they take the ``
 
 import numpy as np
 
+from nfref.kernels.chain.instructions.instruction import twin_of
 from nfref.kernels.cuda import coupling, sigmoid_mixture
-from nfref.kernels.twin_lookup import twin_of
 from nfref.networks.activations import softplus
 from nfref.runtime.autograd_internals import boxes
 from nfref.runtime.params import at_path

@@ -7,7 +7,6 @@ planar's constraint), the derivation stands beside it.
 """
 
 from nfref.kernels.chain.instructions import (
-    convex_potential,
     elementwise,
     images,
     linear,
@@ -16,9 +15,8 @@ from nfref.kernels.chain.instructions import (
     radial,
     residual,
     sylvester,
-    tarflow,
 )
-from nfref.kernels.twin_lookup import twin_of
+from nfref.kernels.chain.instructions.instruction import twin_of
 
 
 def instruction_of(flow, direction):
@@ -36,7 +34,6 @@ def on_first(flow, direction):
 ENCODERS = {
     encode.__name__: encode
     for encode in (
-        convex_potential.convex_potential,
         elementwise.act_norm,
         elementwise.batch_norm,
         elementwise.elementwise_affine,
@@ -57,6 +54,5 @@ ENCODERS = {
         radial.radial,
         residual.residual,
         sylvester.sylvester,
-        tarflow.tarflow_block,
     )
 }

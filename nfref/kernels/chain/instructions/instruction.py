@@ -1,6 +1,8 @@
-"""An instruction: the description of one step of the compiled chain."""
+"""An instruction: the description of one step of the compiled chain; the twin that it is of."""
 
 from dataclasses import dataclass
+
+from nfref.runtime.annotations import Any
 
 LARGE = 32  # rows from which on a factorisation may wake a BLAS's threads: of 16 none did
 
@@ -48,3 +50,11 @@ class Instruction:
     plain: bool = False
     skips_columns: bool = False
     factorises: bool = False
+
+
+def twin_of(thing: object) -> Any:
+    """Return the name of the twin of a flow, a base or a transformer; None without one.
+
+    The class itself must name it: a subclass may compute something else.
+    """
+    return type(thing).__dict__.get("_twin")

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+from nfref.kernels.chain.instructions.instruction import twin_of
 from nfref.kernels.chain.transformers import (
     additive,
     affine,
@@ -9,7 +10,6 @@ from nfref.kernels.chain.transformers import (
     sigmoid_mixture,
     spline,
 )
-from nfref.kernels.twin_lookup import twin_of
 from nfref.transformers.monotone_integral import clenshaw_curtis
 
 # A transformer among the operands of an instruction: ``kernels`` and ``whole`` numbers, which begin
