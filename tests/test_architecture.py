@@ -27,8 +27,8 @@ PACKAGE, PAGE = ROOT / "nfref", ROOT / "docs/architecture.rst"
 LAYERS = (
     ("foundations", "runtime", "nothing", 1034),
     ("formulas", "networks transformers continuous", "foundations", 1813),
-    ("kernels", "kernels", "foundations, formulas", 7405),
-    ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels", 167),
+    ("kernels", "kernels", "foundations, formulas", 6553),
+    ("dispatch", "runtime.dispatch runtime.small_matrices", "foundations, kernels", 164),
     (
         "contract",
         "flow density bases.base bases.standard_normal",
@@ -37,9 +37,9 @@ LAYERS = (
     ),
     ("diagnostics", "diagnostics", "foundations, formulas, contract", 495),
     ("bases", "bases", "foundations, formulas, contract", 775),
-    ("flows", "flows", "all above but kernels", 3526),
+    ("flows", "flows", "all above but kernels", 3524),
     ("objectives", "objectives", "all above but kernels, dispatch", 618),
-    ("training", "training", "all above but kernels", 963),
+    ("training", "training", "all above but kernels", 959),
     ("sampling", "sampling", "all above but kernels, dispatch", 347),
     ("datasets", "datasets", "foundations, formulas, contract, bases", 244),
     ("package", "__init__ runtime.serialization", "all above but kernels, dispatch", 225),
@@ -47,10 +47,10 @@ LAYERS = (
     ("reading", "tables tables.reading", "foundations", 1147),
     ("schema", "tables.schema", "all above but kernels, dispatch", 1076),
     ("densities", "tables.densities", "all above but kernels, dispatch", 1760),
-    ("queries", "tables.queries", "all above but kernels, dispatch", 1074),
-    ("fitting", "tables.fitting", "all above but kernels, dispatch", 1682),
-    ("model files", "tables.files", "all above but kernels, dispatch", 471),
-    ("estimators", "tables.estimators", "all above but kernels, dispatch", 1296),
+    ("queries", "tables.queries", "all above but kernels, dispatch", 1064),
+    ("fitting", "tables.fitting", "all above but kernels, dispatch", 1671),
+    ("model files", "tables.files", "all above but kernels, dispatch", 406),
+    ("estimators", "tables.estimators", "all above but kernels, dispatch", 1292),
     (
         "oracle",
         "oracle",
@@ -60,7 +60,7 @@ LAYERS = (
     ),
     ("command line", "cli __main__", "all above but dispatch", 2760),
 )
-LINES_OF_TESTS = 61_150  # in tests/, with comments and blank lines; this number only falls
+LINES_OF_TESTS = 60_939  # in tests/, with comments and blank lines; this number only falls
 ORDER = [layer for layer, *_ in LAYERS]
 LAYER_OF = {part: layer for layer, holds, *_ in LAYERS for part in holds.split()}
 
