@@ -7,9 +7,8 @@ import contextlib
 import math
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
 
@@ -24,80 +23,6 @@ def blamed(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(f"{name}{error}") from None
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of a command, or of a part of it: one field an option.
-
-    :func:`option` and :func:`positional` make the fields; they hold what argparse needs.
-    """
-
-    @classmethod
-    def add_to(cls, parser: ArgumentParser) -> None:
-        """Add the options to a parser."""
-        for one in fields(cls):
-            parser.add_argument(
-                one.metadata["prefix"] + one.name.replace("_", "-"), **one.metadata["about"]
-            )
-
-    @classmethod
-    def of(cls, namespace: Namespace) -> Any:
-        """Return the options that argparse found."""
-        return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
-
-
-def option(help: str, metavar: str = "", type: Any = None, prefix: str = "--", **about: Any) -> Any:
-    """Return a field for an option with a name; ``about`` goes to argparse.
-
-    The help ends with the default, unless that is empty or the help names it already.
-    """
-    if about.get("default") not in (None, "", []) and "(default: " not in help:
-        help += " (default: %(default)s)"
-    given = {"help": help, "metavar": metavar, "type": type}  # a switch takes neither of the last
-    about |= {name: value for name, value in given.items() if value}
-    return field(metadata={"prefix": prefix, "about": about})
-
-
-def positional(metavar: str, help: str, **about: Any) -> Any:
-    """Return a field for an argument without a name."""
-    return option(help, metavar, prefix="", **about)
-
-
-def several(help: str, metavar: str, type: Callable[[str], Any]) -> Any:
-    """Return an option that takes several values; it may be repeated, and they add up."""
-    return option(help, metavar, type, action="extend", default=[])
-
-
-def seed(help: str) -> Any:
-    """Return the field of --seed."""
-    return option(help, "S", count(0, 2**128), default=0)
-
-
-def header() -> Any:
-    """Return the field of --header, for commands that read DATA."""
-    from nfref.tables.reading.read import HEADERS
-
-    return option(
-        "whether the first line of a text file holds names (default: %(default)s, which "
-        "decides, and warns if it has to guess)",
-        choices=HEADERS,
-        default="auto",
-    )
-
-
-def spreadsheet() -> Any:
-    """Return the field of --spreadsheet, for commands that write text from elsewhere."""
-    return option(
-        "write an apostrophe before text that begins with = + - or @, so that a "
-        "spreadsheet does not take it for a formula",
-        action="store_true",
-    )
-
-
-def quiet() -> Any:
-    """Return the field of --quiet, for commands that print while they work."""
-    return option("print results, warnings and errors alone", action="store_true")
 
 
 class Parser(ArgumentParser):
@@ -140,6 +65,22 @@ class Parser(ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
+def add_header(parser: ArgumentParser) -> None:
+    """Add --header, for a command that reads DATA."""
+    from nfref.tables.reading.read import HEADERS
+
+    parser.add_argument(
+        "--header",
+        choices=HEADERS,
+        default="auto",
+        help="whether the first line of a text file holds names (default: auto, which decides, and "
+        "warns if it has to guess)",
+    )
+
+
+# Types of options -------------------------------------------------------------------------
+
+
 def table_path(text: str) -> str:
     """Read the name of a table; - is standard input."""
     return "/dev/stdin" if text == "-" else text
@@ -164,6 +105,9 @@ def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
     return read
 
 
+seed = count(0, 2**128)
+
+
 def positive(text: str) -> float:
     """Read a finite number above zero."""
     try:
@@ -173,28 +117,6 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise ArgumentTypeError(f"expected a finite number above 0, got {text}")
     return number
-
-
-def widths(text: str) -> tuple[int, ...]:
-    """Read widths such as 64,64."""
-    return tuple(count(1)(part) for part in text.split(","))
-
-
-def support(text: str) -> tuple[str, str]:
-    """Read NAME=SUPPORT as (name, support)."""
-    from nfref.tables.schema.column_inference import asked_support
-    from nfref.tables.schema.columns import ColumnError
-
-    name, equals, kind = text.rpartition("=")
-    if not (name and kind):
-        raise ArgumentTypeError(
-            f"expected NAME=SUPPORT, as in age=positive or share=0:1, got {text!r}"
-        )
-    try:
-        asked_support(name, kind)
-    except ColumnError as error:
-        raise ArgumentTypeError(error.what) from None
-    return name, kind
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -219,11 +141,6 @@ def share(text: str) -> float:
     if len(found) != 1 or not 0 < found[0] < 1:
         raise ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
     return found[0]
-
-
-def shares(text: str) -> tuple[float, ...]:
-    """Read numbers above 0 and below 1, as in 0.05,0.5,0.95."""
-    return tuple(share(part) for part in text.split(","))
 
 
 def conditions(text: str) -> tuple[tuple[str, str], ...]:

@@ -1,15 +1,20 @@
 """``nfref info``: the contents of a model file, or the environment."""
 
-from dataclasses import dataclass
+import os
+import platform
+from argparse import ArgumentParser, Namespace
+from importlib.metadata import version
 
-from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options, UsageError
-from nfref.cli.environment import environment
-from nfref.cli.inputs import check_there, loaded_model
+import numpy as np
+
+from nfref import __version__
+from nfref.cli.arguments import UsageError
+from nfref.cli.model_rows import check_there, loaded_model
 from nfref.cli.streams import printable
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
+from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
 from nfref.runtime.checks import plural, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
@@ -20,15 +25,15 @@ from nfref.tables.schema.columns import Continuous
 LABELS = 8  # of a category that are listed
 
 
-@dataclass(frozen=True)
-class Subject(Options):
-    """Options of ``nfref info``: one of these."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref info``."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model file")
+    parser.add_argument(
+        "--system", action="store_true", help="describe the environment, not a model"
+    )
 
-    model: str | None = arg.positional("MODEL", "a model file", nargs="?")
-    system: bool = arg.option("describe the environment, not a model", action="store_true")
 
-
-def info(subject: Subject) -> None:
+def run(options: Namespace) -> None:
     """Print what a model file holds.
 
     With --system, print versions, processor, backend and the folder of compiled code. You may
@@ -38,11 +43,11 @@ def info(subject: Subject) -> None:
       nfref info wine.npz
       nfref info --system
     """
-    if (subject.model is not None) == subject.system:
-        got = "both" if subject.system else "neither"
+    if (options.model is not None) == options.system:
+        got = "both" if options.system else "neither"
         raise UsageError(f"MODEL: expected a model file or --system, got {got}")
     check_there("it")
-    lines = environment() if subject.system else about_model(loaded_model(subject.model or ""))
+    lines = environment() if options.system else about_model(loaded_model(options.model or ""))
     for name, text in lines.items():
         print(printable(f"{name + ':':<12}{text}"))
 
@@ -152,3 +157,43 @@ def _outline(flow):
         if isinstance(flow, Composition) and hasattr(flow, name)
     ]
     return f"{type(flow).__name__}({', '.join(settings)})" if settings else type(flow).__name__
+
+
+# The environment --------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str | int]:
+    """Return versions, processor, backend and cache folder, as text by name."""
+    without_numba = numba_problem()
+    return {
+        "nfref": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "numpy": np.__version__,
+        "numba": without_numba or version("numba"),
+        "processor": platform.machine() if without_numba else _processor(),
+        "threads": threads(),
+        "backend": chosen()
+        or ("numpy" if without_numba else "numba for large problems, numpy for small ones"),
+        "cuda": cuda_problem() or "available",
+        "cache": f"none, {without_numba}" if without_numba else _cache(),
+    }
+
+
+def _processor():
+    """Return the processor as the compiler names it: compiled code depends on that."""
+    from nfref.kernels.numba_internals import binding
+
+    return f"{platform.machine()}, {binding.get_host_cpu_name()}"
+
+
+def _cache():
+    from nfref.kernels.cache import folder
+
+    where = folder()
+    if where is None:
+        return "none, this user has no home folder"
+    try:
+        sizes = [entry.stat().st_size for entry in os.scandir(where)]
+    except OSError as error:
+        return f"{where} ({error.strerror})"
+    return f"{where} ({len(sizes)} files, {sum(sizes) / 1e6:.1f} MB)"

@@ -1,42 +1,46 @@
 """``nfref plot``: a picture of a model."""
 
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
-from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options, UsageError
-from nfref.cli.inputs import check_output, loaded_model, rows_for
+from nfref.cli import arguments
+from nfref.cli.arguments import UsageError, blamed
+from nfref.cli.data import about_missing, load, say_remark
+from nfref.cli.model_rows import check_output, for_model, known_to, loaded_model, texts_for
 from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries.scoring import AsDensity
+from nfref.tables.queries.scoring import AsDensity, check_cells, stacked
 from nfref.tables.reading.table import numbered_columns
+from nfref.tables.schema.columns import with_gaps
 from nfref.tables.schema.distinct_rows import keys_of, of_text
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
 USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
-
-
 KINDS = ("samples", "calibration", "marginals", "likelihoods", "training")
 
 
-@dataclass(frozen=True)
-class Picture(Options):
-    """Options of ``nfref plot``."""
-
-    model: str = arg.positional("MODEL", "a model file")
-    data: str | None = arg.option("rows to compare with", "DATA", arg.table_path)
-    kind: str = arg.option("what to plot", choices=KINDS, default="samples")
-    header: str = arg.header()
-    out: str = arg.option(
-        "write the picture here; its extension decides the format", "FIG.png", required=True
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref plot``."""
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument(
+        "--data", metavar="DATA", type=arguments.table_path, help="rows to compare with"
     )
-    quiet: bool = arg.quiet()
+    parser.add_argument(
+        "--kind", choices=KINDS, default="samples", help="what to plot (default: samples)"
+    )
+    arguments.add_header(parser)
+    parser.add_argument(
+        "--out",
+        metavar="FIG.png",
+        required=True,
+        help="write the picture here; its extension decides the format",
+    )
 
 
-def plot(options: Picture) -> None:
+def run(options: Namespace) -> None:
     """Plot a model.
 
     The kinds of pictures are:
@@ -60,9 +64,9 @@ def plot(options: Picture) -> None:
         return say_written(options.out)
     if options.data is None and options.kind != "samples":
         raise UsageError(f"--data: expected rows, for --kind {options.kind}; got none")
-    x = None if options.data is None else rows_for(model, options.data, options.header)[0]
+    x = None if options.data is None else _rows_for(model, options.data, options.header)
     columns = model.columns or numbered_columns(model.density.dim)
-    density = model.density
+    density: Any = model.density
     if isinstance(density, TableDensity):
         if density.given and x is None:
             raise UsageError(
@@ -77,6 +81,24 @@ def plot(options: Picture) -> None:
     else:
         _compare(options, density, model.params, columns, x)
     say_written(options.out)
+
+
+def _rows_for(model, name, header):
+    """Read the rows of DATA without empty cells, in the order of the model's columns."""
+    of_table = isinstance(model.density, TableDensity)
+    data = load(name, header, texts_for(model), of_table, known_to(model))
+    cells, sure = for_model(data, model)
+    say_remark(data, sure)
+    if of_table:
+        with blamed(f"{data.name}: "):
+            check_cells(model.density, cells, may_be_empty=True)
+    whole = ~with_gaps(cells)
+    if not np.all(whole):
+        said = about_missing(model.columns or data.columns, cells)
+        if not np.any(whole):
+            raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
+        note(f"{said}; these rows are left out")
+    return stacked(cells)[whole]
 
 
 def _not_fitted(model, rows):
@@ -107,10 +129,12 @@ def _histories(model):
         return {}
 
 
+# Pictures ---------------------------------------------------------------------------------
+
+
 def _compare(options, density, params, columns, x):
     """Plot data beside samples of the model."""
-    rng = np.random.default_rng(0)
-    samples = density.sample(params, rng, SAMPLES)
+    samples = density.sample(params, np.random.default_rng(0), SAMPLES)
     if options.kind == "marginals":
         shown = _shown(density, columns)
         _save("--out", options.out, lambda plots: plots.marginals(x, samples, shown))
@@ -120,39 +144,9 @@ def _compare(options, density, params, columns, x):
         _save("--out", options.out, lambda plots: getattr(plots, options.kind)(*scores))
 
 
-def _save(option, path, draw):
-    """Write the picture that ``draw(plots)`` returns, a figure or its axes."""
-    from nfref import plots
-
-    try:
-        drawn = draw(plots)
-        plots.save(getattr(drawn, "figure", None) or drawn, path)
-    except ValueError as error:
-        raise UsageError(f"{option}: no picture of this model: {error}") from None
-
-
-def _shown(density, columns):
-    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
-    return [_plotted(name, kind) for name, kind in zip(columns, kinds)]
-
-
-def picture_formats(path: str) -> list[str]:
-    """Return the suffixes of pictures, the usual ones alone if ``path`` has one of them.
-
-    The others are Matplotlib's, whose import would keep a fit waiting.
-    """
-    if path.lower().endswith(tuple(USUAL)):
-        return USUAL
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    # pgf needs TeX, and no reader knows the size of raw dots
-    found = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf", "raw", "rgba"}
-    return USUAL + sorted({f".{name}" for name in found} - set(USUAL))
-
-
 def plot_density(
     option: str,
-    path: str,
+    path: Any,
     density: Any,
     params: Any,
     columns: Sequence[str],
@@ -172,23 +166,51 @@ def plot_density(
     x : (N, D) array, optional
         Rows to compare with.
     """
-    from nfref import plots
-
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
     shown = _shown(density, columns)
     if x is not None and len(x) > SAMPLES:
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
+
+    def draw(plots):
+        if density.dim == 2:
+            return plots.triptych(density, params, x, rng=rng, columns=shown)
+        samples = density.sample(params, rng, SAMPLES if x is None else len(x))
+        return plots.corner(x, samples, shown)
+
+    _save(option, path, draw)
+
+
+def _save(option, path, draw):
+    """Write the picture that ``draw(plots)`` returns, a figure or its axes."""
+    from nfref import plots
+
     try:
         with np.errstate(all="ignore"):
-            if density.dim == 2:
-                figure = plots.triptych(density, params, x, rng=rng, columns=shown)
-            else:
-                samples = density.sample(params, rng, SAMPLES if x is None else len(x))
-                figure = plots.corner(x, samples, shown)
-            plots.save(figure, path)
+            drawn = draw(plots)
+            plots.save(getattr(drawn, "figure", None) or drawn, path)
     except ValueError as error:
         raise UsageError(f"{option}: no picture of this model: {error}") from None
+
+
+def picture_formats(path: str) -> list[str]:
+    """Return the suffixes of pictures, the usual ones alone if ``path`` has one of them.
+
+    The others are Matplotlib's, whose import would keep a fit waiting.
+    """
+    if path.lower().endswith(tuple(USUAL)):
+        return USUAL
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    # pgf needs TeX, and no reader knows the size of raw dots
+    found = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf", "raw", "rgba"}
+    return USUAL + sorted({f".{name}" for name in found} - set(USUAL))
+
+
+def _shown(density, columns):
+    """Return how columns are plotted."""
+    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
+    return [_plotted(name, kind) for name, kind in zip(columns, kinds)]
 
 
 def _plotted(name, kind):

@@ -2,17 +2,25 @@
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
-from nfref.cli import arguments as arg
-from nfref.cli import column_matching
-from nfref.cli.arguments import Options, UsageError, blamed
-from nfref.cli.data import load
-from nfref.cli.data_warnings import say_remark
-from nfref.cli.inputs import check_of_table, check_output, given_values, loaded_model, write_rows
+from nfref.cli import arguments
+from nfref.cli.arguments import UsageError, blamed
+from nfref.cli.data import load, say_remark
+from nfref.cli.model_rows import (
+    check_of_table,
+    check_output,
+    given_values,
+    known_to,
+    loaded_model,
+    partial_cells,
+    text_columns,
+    texts_for,
+    whole_columns,
+    write_rows,
+)
 from nfref.cli.streams import note
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural
@@ -27,40 +35,51 @@ from nfref.tables.reading.write import writer
 FAR = 1e6  # robust standard deviations from the median, where tails are worth a note
 
 
-@dataclass(frozen=True)
-class Sampling(Options):
-    """Options of ``nfref sample``."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref sample``."""
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument(
+        "-n",
+        metavar="N",
+        type=arguments.count(0),
+        help="how many rows to sample; with --given-from, for each of its rows (default there: 1)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=arguments.seed,
+        default=0,
+        help="the same seed samples the same rows (default: 0)",
+    )
+    parser.add_argument(
+        "--given",
+        metavar="NAME=VALUE,NAME=VALUE",
+        type=arguments.conditions,
+        action="extend",
+        default=[],
+        help="sample rows in which column NAME is VALUE (only from the density of a table)",
+    )
+    parser.add_argument(
+        "--given-from",
+        metavar="DATA",
+        type=arguments.table_path,
+        help="a file with values of some columns; empty cells are sampled too",
+    )
+    parser.add_argument(
+        "--within",
+        metavar="W",
+        type=arguments.positive,
+        help="sample a row again if a real column with at most one bound is further from its "
+        "median than W robust standard deviations; without it, means need not converge",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write here, in the format of the suffix, instead of standard output",
+    )
 
-    model: str = arg.positional("MODEL", "a model file")
-    n: int | None = arg.option(
-        "how many rows to sample; with --given-from, for each of its rows (default there: 1)",
-        "N",
-        arg.count(0),
-        prefix="-",
-    )
-    seed: int = arg.seed("the same seed samples the same rows")
-    given: Sequence = arg.several(
-        "sample rows in which column NAME is VALUE (only from the density of a table)",
-        "NAME=VALUE,NAME=VALUE",
-        arg.conditions,
-    )
-    given_from: str | None = arg.option(
-        "a file with values of some columns; empty cells are sampled too", "DATA", arg.table_path
-    )
-    within: float | None = arg.option(
-        "sample a row again if a real column with at most one bound is further from its median "
-        "than W robust standard deviations; without it, means need not converge",
-        "W",
-        arg.positive,
-    )
-    out: str | None = arg.option(
-        "write here, in the format of the suffix, instead of standard output", "FILE"
-    )
-    spreadsheet: bool = arg.spreadsheet()
-    quiet: bool = arg.quiet()
 
-
-def sample(options: Sampling) -> None:
+def run(options: Namespace) -> None:
     """Sample rows from a model, with the columns it was fitted to.
 
     With --given, some columns have the values that you give. With --given-from, rows are sampled
@@ -79,14 +98,14 @@ def sample(options: Sampling) -> None:
     if options.within is not None:
         check_of_table(model, options.model, "--within")
     if options.out:
-        writer(options.out, bool(column_matching.texts_of(model)))
+        writer(options.out, bool(text_columns(model)))
     rng = np.random.default_rng(options.seed)
     given = {} if options.given_from else given_values(model, options.given, options.model)
     if options.given_from:
         total, rows, whole = _for_each_row(model, options, rng)
     else:
         total, rows = options.n, _new_rows(model, options, rng, given)
-        whole = column_matching.whole_columns(getattr(model.density, "columns", ()))
+        whole = whole_columns(getattr(model.density, "columns", ()))
         whole = [name for name in whole if name not in given]
     _check_disk(options.out, total, model.density.dim)
     of_table = isinstance(model.density, TableDensity)
@@ -103,7 +122,7 @@ def sample(options: Sampling) -> None:
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
-    write_rows(options.out, columns, blocks(), options.spreadsheet, whole)
+    write_rows(options.out, columns, blocks(), whole)
     if overflown:
         note(f"{overflown} {plural('row', overflown)} with numbers too large to compute")
     if distant:
@@ -134,9 +153,9 @@ def _for_each_row(model, options, rng):
     check_of_table(model, options.model, "--given-from")
     density, each = model.density, 1 if options.n is None else options.n
     not_given = [column.name for column in density.columns if column.name not in density.given]
-    keep = column_matching.known_to(model, optional=not_given)
-    data = load(options.given_from, "auto", column_matching.texts_for(model), True, keep)
-    cells, sure = column_matching.partial_cells(data, model, not_given)
+    keep = known_to(model, optional=not_given)
+    data = load(options.given_from, "auto", texts_for(model), True, keep)
+    cells, sure = partial_cells(data, model, not_given)
     say_remark(data, sure)
     rows = len(cells[0])
 
@@ -148,7 +167,7 @@ def _for_each_row(model, options, rng):
                 found = impute(density, block, rng)
             yield stacked(found)
 
-    return rows * each, blocks(), column_matching.whole_columns(density.columns, cells)
+    return rows * each, blocks(), whole_columns(density.columns, cells)
 
 
 def _check_disk(out, n, dim):

@@ -1,87 +1,77 @@
 """``nfref score``: log-likelihoods, a batch of rows at a time, on one machine or several."""
 
-import itertools
+import logging
 import math
 import os
 import sys
-from dataclasses import dataclass, replace
+from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
-from nfref.cli import arguments as arg
-from nfref.cli import cluster, column_matching
-from nfref.cli.arguments import Options, UsageError
-from nfref.cli.data import Data, files, load
-from nfref.cli.data_warnings import say_remark
-from nfref.cli.inputs import check_of_table, check_output, loaded_model
+from nfref.cli import arguments
+from nfref.cli.arguments import UsageError
+from nfref.cli.data import files, say_remark
+from nfref.cli.model_rows import check_of_table, check_output, for_model, loaded_model, tables_for
 from nfref.cli.streams import note, printable, row_bar
-from nfref.runtime.annotations import Iterator, Sequence
+from nfref.runtime.abandonable import Call
+from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.answers import Marginal
 from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of, stacked
-from nfref.tables.reading import batches, write_table
+from nfref.tables.reading import TableError, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
-LEAST = 5  # default number of least likely rows that are shown
+LEAST = 5  # least likely rows that are shown with --out
 SHOWN = 6  # most columns that are shown
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
+WAIT = 8  # seconds that the scheduler of a cluster has to answer
 
 
-@dataclass(frozen=True)
-class Scoring(Options):
-    """Options of ``nfref score``."""
-
-    model: str = arg.positional("MODEL", "a model file")
-    data: str = arg.positional(
-        "DATA",
-        "a file, - for standard input, a pattern of files, or the name of built-in data",
-        type=arg.table_path,
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref score``."""
+    parser.add_argument("model", metavar="MODEL", help="a model file")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        type=arguments.table_path,
+        help="a file, - for standard input, a pattern of files, or the name of built-in data",
     )
-    header: str = arg.header()
-    out: str | None = arg.option(
-        "write the scores here, in the format of the suffix, and print the mean", "FILE"
+    arguments.add_header(parser)
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the scores here, in the format of the suffix, and print the mean and the "
+        f"{LEAST} least likely rows",
     )
-    least: int | None = arg.option(
-        f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
-        "K",
-        arg.count(0, 10**6),
-    )
-    errors: bool = arg.option(
-        "write also the standard error of each score, 0 if it is exact, and the effective number "
-        "of samples, inf if it is exact",
+    parser.add_argument(
+        "--errors",
         action="store_true",
+        help="write also the standard error of each score, 0 if it is exact, and the effective "
+        "number of samples, inf if it is exact",
     )
-    cells: bool | None = arg.option(
-        "average the density over the cells of rounded values, which takes sixteen times as long",
-        action="store_true",
-        default=None,
-    )
-    unknown: str | None = arg.option(
-        "score a row with a category that the model does not know as -inf (nan if the column is "
-        "given), as --unknown=-inf; without it such a row is an error",
+    parser.add_argument(
+        "--unknown",
         choices=("-inf",),
+        help="score a row with a category that the model does not know as -inf (nan if the column "
+        "is given), as --unknown=-inf; without it such a row is an error",
     )
-    weights: str | None = arg.option(
-        "this column of DATA holds the weights of rows in the mean", "COLUMN"
+    parser.add_argument(
+        "--weights", metavar="COLUMN", help="this column holds the weights of rows in the mean"
     )
-    dask: str | None = arg.option("the scheduler of a cluster that scores the files", "ADDRESS")
-    quiet: bool = arg.quiet()
-
-    @property
-    def shown(self) -> int:
-        """The number of least likely rows to print."""
-        if self.least is not None:
-            return self.least
-        return LEAST if self.out else 0
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="the scheduler of a cluster that scores the files"
+    )
 
 
-def run(options: Scoring) -> None:
+def run(options: Namespace) -> None:
     """Print the log-likelihood of every row of DATA in nats.
 
-    Then it prints their mean and, with --out or --least, the least likely rows. Columns are matched
-    by name if model and DATA have names, otherwise by position.
+    Then it prints their mean and, with --out, the least likely rows. Columns are matched by name
+    if model and DATA have names, otherwise by position.
 
     Rows with empty cells are scored by their known cells. The score is exact if it has a
     closed form, otherwise a mean over samples; --errors writes its standard error. A model that
@@ -89,7 +79,7 @@ def run(options: Scoring) -> None:
 
     Rounded values are dequantised: the command averages the density over the rounding cell, which
     is one rounding step wide. If the cell is narrow, the density at the value itself is nearly the
-    same, and the command uses it unless you give --cells.
+    same, and the command uses it.
 
     DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
     names several files, whose rows follow in the order of the files' names. With --dask each
@@ -104,141 +94,96 @@ def run(options: Scoring) -> None:
     paths = files(options.data)
     check_output(options.out, options.model, *paths, what="scores")
     model = loaded_model(options.model)
-    for name in ("errors", "cells", "unknown"):
+    for name in ("errors", "unknown"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
-    if options.dask:
-        scored = _by_cluster(model, paths, options)
-    else:
-        scored = itertools.chain.from_iterable(
-            scored_batches(model, path, options, len(paths) == 1) for path in paths
-        )
-    summary = Summary(options.shown)
-    lost: list[Exception] = []
+    scored = (_by_cluster if options.dask else _by_this_process)(model, paths, options)
+    summary = Summary()
     names = COLUMNS if options.errors else COLUMNS[:1]
     blocks = (
         np.stack((part.log_prob, part.error, part.effective)[: len(names)], axis=1)
-        for part in _until_lost(summary.of(scored, options.out), lost)
+        for part in summary.of(scored, options.out)
     )
     if options.out:
         write_table(options.out, names, blocks)
     else:
         for block in blocks:
             sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())
-    if lost:
-        raise UsageError(
-            f"{lost[0]}; {options.out or 'what was written'} holds the scores of the "
-            f"first {summary.rows:,} rows"
-        )
     if options.weights and not summary.weight > 0:
         raise UsageError(
             f"--weights: {options.data}: column {options.weights!r}: expected one "
             "above 0, got zero in every row"
         )
-    if summary.incomplete:
-        note(
-            f"{summary.incomplete:,} of {summary.rows:,} rows have empty cells, and score the "
-            f"cells that are there; largest standard error {summary.error:.3g} nats"
-            + ("" if options.errors or not summary.error else " (--errors writes each)")
-        )
-    if summary.impossible:
-        rows = plural("row", summary.impossible)
-        note(
-            f"{summary.impossible} {rows} where the model's density is zero or too small to compute"
-            + (", or with an unknown category" if options.unknown else "")
-            + ": -inf"
-        )
-    if summary.unknown:
-        rows = plural("row", summary.unknown)
-        note(f"{summary.unknown} {rows} with a density that can't be computed: nan")
-    print("\n".join(summary.lines(several=len(paths) > 1)))
+    for line in summary.notes(options):
+        note(line)
+    print(f"mean log-likelihood: {summary.mean:.6f} nats")
+    if options.out:
+        print("\n".join(summary.lines(several=len(paths) > 1)))
 
 
 # A batch ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Unlikely:
-    """An unlikely row: its score, its file, its number from 1, and its cells."""
-
-    log_prob: float
-    path: str
-    row: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Scored(Marginal):
-    """Scores of a batch of rows, and its least likely rows.
+    """Scores of a batch of rows.
 
-    ``weight`` (N,) is the weight of rows, and ``incomplete`` the number of rows with empty cells.
+    ``weight`` (N,) is the weight of rows, ``incomplete`` the number of rows with empty cells, and
+    ``least`` holds (score, number of the row in its file, its cells) of the least likely ones.
     """
 
-    least: list
     weight: np.ndarray
     incomplete: int
+    least: list[tuple[float, int, str]]
 
 
-def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> Iterator[Scored]:
-    """Yield the scores of a file, a batch of rows at a time.
+def scored_batches(model: Model, path: str, options: Namespace, alone: bool) -> Iterator[Scored]:
+    """Yield the scores of a file or of built-in data, a batch of rows at a time.
 
-    Parameters
-    ----------
-    model : nfref.tables.files.model_file.Model
-    path : str
-        A file or the name of built-in data.
-    options : Scoring
-    alone : bool
-        True if this is the only file: kernels need not be loaded for a few rows.
-
-    Yields
-    ------
-    Scored
-
-    Raises
-    ------
-    UsageError
-        If the model cannot score such rows.
+    ``alone`` says that this is the only file: kernels need not be loaded for a few rows.
     """
     first = 0
     for data in tables_for(model, path, options.header, options.weights):
         data, weight = data.weighed(options.weights, first)
-        cells, sure = column_matching.for_model(data, model)
+        cells, sure = for_model(data, model)
         say_remark(data, sure or first)
         values = stacked(cells)
-        early = alone and not first
-        with in_new_process(model.density, model.params, values, options.cells, early):
+        with in_new_process(model.density, model.params, values, None, alone and not first):
             if isinstance(model.density, TableDensity):
-                found = _marginal(model.density, values, path, first, options)
+                found = _marginal(model.density, values, path, first, options.unknown)
             else:
                 found = Marginal.exact(log_prob(model.density, model.params, values))
         known = np.sum(~np.isnan(found.log_prob))  # NaN is sorted behind all numbers
-        worst = [
-            Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-            for k in np.argsort(found.log_prob, kind="stable")[: min(options.shown, known)]
+        least = [
+            (
+                float(found.log_prob[k]),
+                first + k + 1,
+                _shown(values[k], model.columns or data.columns),
+            )
+            for k in np.argsort(found.log_prob, kind="stable")[: min(LEAST, known)]
         ]
         weight = np.ones(len(values)) if weight is None else weight
         incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
-        yield Scored(found.log_prob, found.error, found.effective, worst, weight, incomplete)
+        yield Scored(found.log_prob, found.error, found.effective, weight, incomplete, least)
         first += len(values)
 
 
-def _marginal(density, values, path, first, options):
+def _marginal(density, values, path, first, unknown):
     """Return the Marginal of rows; those of an unknown category get -inf if they may be there."""
     values, score_of = values.copy(), {-np.inf: np.zeros(len(values), bool)}
     for k, column in enumerate(density.columns):
         if column.kind == "category":
             labels = {*column.labels, None}
             strange = np.array([cell not in labels and cell == cell for cell in values[:, k]], bool)
-            if options.unknown:
+            if unknown:
                 values[strange, k] = column.labels[0]
             kind = np.nan if column.name in density.given else -np.inf
             score_of[kind] = score_of.get(kind, False) | strange
     advice = ""
-    if not options.unknown and any(map(np.any, score_of.values())):
+    if not unknown and any(map(np.any, score_of.values())):
         advice = "; --unknown=-inf gives such rows -inf"
     try:
-        found = marginal_of(density, values, first + 1, options.cells)
+        found = marginal_of(density, values, first + 1, None)
     except ValueError as error:
         raise UsageError(f"{path}: {error}{advice}") from None
     for score, rows in score_of.items():
@@ -246,22 +191,8 @@ def _marginal(density, values, path, first, options):
     return found
 
 
-def tables_for(
-    model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
-) -> Iterator[Data]:
-    """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts = column_matching.texts_for(model, (weights,))
-    keep = column_matching.known_to(model, (weights,), optional)
-    if not os.path.exists(path):  # built-in data, or an error
-        yield load(path, header, texts, keep=keep)
-        return
-    of_table = isinstance(model.density, TableDensity)
-    for table in batches(path, header, texts, keep=keep, may_be_empty=of_table):
-        yield Data(path, table)
-
-
-def _shown(cells, model, data):
-    names = model.columns or data.columns
+def _shown(cells, names):
+    """Return the first cells of a row as text."""
     shown = [
         f"{name} empty"
         if cell is None or cell != cell
@@ -277,27 +208,21 @@ def _shown(cells, model, data):
 
 
 class Summary:
-    """A summary of all rows, gathered batch by batch.
+    """A summary of all rows, gathered batch by batch."""
 
-    Parameters
-    ----------
-    most : int
-        How many of the least likely rows are kept.
-    """
+    def __init__(self):
+        self.rows, self.impossible, self.unknown, self.incomplete, self.error = 0, 0, 0, 0, 0.0
+        self._weights, self._sums, self._least = [], [], []
 
-    def __init__(self, most):
-        self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
-        self.incomplete, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
-
-    def of(self, scored: Iterator[Scored], shown: object) -> Iterator[Scored]:
-        """Yield the same batches and gather them; count rows on a terminal if ``shown``."""
+    def of(self, scored: Iterator[tuple[str, Scored]], shown: object) -> Iterator[Scored]:
+        """Yield the batches of files and gather them; count rows on a terminal if ``shown``."""
         with row_bar(shown, unit_scale=True) as bar:
-            for part in scored:
+            for path, part in scored:
                 bar.update(len(part.log_prob))
-                self._add(part)
+                self._add(path, part)
                 yield part
 
-    def _add(self, part):
+    def _add(self, path, part):
         self.rows += len(part.log_prob)
         self.impossible += int(np.sum(part.log_prob == -np.inf))
         self.unknown += int(np.sum(np.isnan(part.log_prob)))
@@ -306,7 +231,8 @@ class Summary:
         counts = part.weight > 0  # a weight of 0 times -inf counts as 0
         self._weights.append(float(np.sum(part.weight)))
         self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts], dtype=np.float64))
-        self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[: self.most]
+        least = [(score, row, path, text) for score, row, text in part.least]
+        self._least = sorted(self._least + least, key=lambda one: one[0])[:LEAST]
 
     @property
     def weight(self) -> float:
@@ -320,46 +246,113 @@ class Summary:
             return float(np.sum(self._sums))
         return math.fsum(self._sums) / self.weight
 
+    def notes(self, options: Namespace) -> Iterator[str]:
+        """Yield a line for each kind of row that has no plain score."""
+        if self.incomplete:
+            yield (
+                f"{self.incomplete:,} of {self.rows:,} rows have empty cells, and score the "
+                f"cells that are there; largest standard error {self.error:.3g} nats"
+                + ("" if options.errors or not self.error else " (--errors writes each)")
+            )
+        if self.impossible:
+            yield (
+                f"{self.impossible} {plural('row', self.impossible)} where the model's density is "
+                "zero or too small to compute"
+                + (", or with an unknown category" if options.unknown else "")
+                + ": -inf"
+            )
+        if self.unknown:
+            rows = plural("row", self.unknown)
+            yield f"{self.unknown} {rows} with a density that can't be computed: nan"
+
     def lines(self, several: bool) -> Iterator[str]:
-        """Yield the lines to print; rows have their file if there are several."""
-        yield f"mean log-likelihood: {self.mean:.6f} nats"
-        if self.least:
+        """Yield the least likely rows; rows have their file if there are several."""
+        if self._least:
             yield (
                 f"least likely of {self.rows:,} rows:"
-                if self.rows > len(self.least)
+                if self.rows > len(self._least)
                 else "rows, the least likely first:"
             )
-        places = [f"row {one.row:,}" + (f" of {one.path}" if several else "") for one in self.least]
+        places = [
+            f"row {row:,}" + (f" of {path}" if several else "") for _, row, path, _ in self._least
+        ]
         width = max(map(len, places), default=0)
-        for place, one in zip(places, self.least):
-            yield f"  {place:<{width}}  {one.log_prob:>12.3f}  {one.text}"
+        for place, (score, _, _, text) in zip(places, self._least):
+            yield f"  {place:<{width}}  {score:>12.3f}  {text}"
 
 
-# A cluster --------------------------------------------------------------------------------
+# Where they are scored --------------------------------------------------------------------
+
+
+def _by_this_process(model, paths, options):
+    """Yield (path, Scored) of every batch, in order."""
+    for path in paths:
+        for part in scored_batches(model, path, options, len(paths) == 1):
+            yield path, part
 
 
 def _by_cluster(model, paths, options):
-    """Yield the same batches in the same order, scored by workers of Dask."""
-    asked = {"model": model, "asked": options, "alone": len(paths) == 1}
-    for path, parts in zip(paths, cluster.results(options.dask, score_file, paths, **asked)):
-        for part in parts:
-            yield replace(part, least=[replace(one, path=path) for one in part.least])
-
-
-def _until_lost(parts, lost):
-    """Yield parts until the cluster is lost; ``lost`` takes the error if some came."""
-    some = False
+    """Yield the same, scored by the workers of Dask: a task a file, which Dask repeats if lost."""
     try:
-        for part in parts:
-            some = True
-            yield part
-    except cluster.ClusterLost as error:
-        if not some:
-            raise
-        lost.append(error)
+        import distributed
+    except ModuleNotFoundError:
+        raise UsageError(
+            "--dask: expected dask and distributed to be installed, found they are "
+            "not; pip install 'nfref[dask]' brings them"
+        ) from None
+    logging.disable(logging.CRITICAL)  # Dask logs pages about a lost connection
+    try:
+        _ping(distributed, options.dask)
+        client = distributed.Client(options.dask, timeout=WAIT, set_as_default=False)
+    except Exception as error:  # another server may answer anything, and Dask asserts
+        raise UsageError(
+            f"--dask: expected the address of a scheduler, got {options.dask}: {_reason(error)}"
+        ) from None
+    asked = {"model": model, "options": options, "alone": len(paths) == 1}
+    try:
+        tasks = client.map(score_file, [*map(os.path.abspath, paths)], pure=False, **asked)
+        for path, task in zip(paths, tasks):
+            try:
+                parts = task.result()
+            except (UsageError, TableError) as error:
+                raise UsageError(str(error).replace(os.path.abspath(path), path)) from None
+            except distributed.KilledWorker:
+                raise UsageError(f"{path}: several workers died while they scored it") from None
+            except (OSError, TimeoutError, distributed.CancelledError) as error:
+                reason = f"lost it before {path} was scored: {_reason(error)}"
+                raise UsageError(f"--dask: scheduler {options.dask}: {reason}") from None
+            task.release()
+            for part in parts:
+                yield path, part
+    finally:
+        with suppress(Exception):  # the scheduler may be gone
+            client.close(timeout=2)
 
 
-def score_file(path: str, model: Model, asked: Scoring, alone: bool) -> list[Scored]:
+def _ping(distributed, address):
+    """Check that a scheduler answers, in a thread: some waits of Dask have no time limit."""
+    import asyncio
+
+    async def ping():
+        async with distributed.rpc(address, timeout=WAIT) as scheduler:
+            await scheduler.identity()
+
+    call = Call(lambda: asyncio.run(ping()), ())
+    call.start()
+    if not call.ended.wait(WAIT):
+        raise TimeoutError(f"no answer within {WAIT} s")
+    if call.error is not None:
+        raise call.error
+
+
+def score_file(path: str, model: Model, options: Namespace, alone: bool) -> list[Scored]:
     """Return :func:`scored_batches` of a file as a list: the task of a worker."""
     with ONE_AT_A_TIME:
-        return list(scored_batches(model, path, asked, alone))
+        return list(scored_batches(model, path, options, alone))
+
+
+def _reason(error):
+    """Return the reason in one line: the first error of a chain has it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -8,7 +8,7 @@ import nfref
 from nfref import plots
 from nfref.cli import main
 from nfref.cli.plot import KINDS, USUAL, picture_formats, plot_density
-from tests.cli.commands import SMALL, succeeds
+from tests.cli.commands import MAF, succeeds
 
 OUT = ("--out", "p.png")
 
@@ -17,7 +17,7 @@ OUT = ("--out", "p.png")
 def test_plots(folder, tmp_path):
     model = folder / "people.npz"
     succeeds("plot", model, "--data", folder / "people.csv", "--out", "corner.png", cwd=tmp_path)
-    succeeds("fit", "two-moons", *SMALL, "--plot", "moons.pdf", cwd=tmp_path)
+    succeeds("fit", "two-moons", *MAF, "--plot", "moons.pdf", cwd=tmp_path)
     assert (tmp_path / "corner.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "moons.pdf").read_bytes().startswith(b"%PDF")
 

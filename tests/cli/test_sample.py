@@ -121,7 +121,7 @@ def test_a_sample_larger_than_the_disk_is_refused_at_once(folder):
 def test_info(folder):
     output = succeeds("info", "people.npz", cwd=folder)
     for part in (
-        "RealNVP(layers=1, hidden=(8,))",
+        "RealNVP(layers=8, hidden=(64, 64))",
         "3: height, body weight, age",
         "1 member",
         "144 rows to train",

@@ -55,9 +55,8 @@ def test_of_test_rows_without_any_cell_nothing_is_said(tmp_path, capsys):
             [
                 "fit",
                 str(tmp_path / "t.csv"),
-                "--members",
-                "0",
-                "--quiet",
+                "--flow",
+                "mixture",
                 "--seed",
                 "18",
                 "--out",

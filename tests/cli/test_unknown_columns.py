@@ -18,8 +18,8 @@ def place(tmp_path_factory):
     data = pd.DataFrame({"a": rng.standard_normal(60), "b": rng.standard_normal(60)}).round(3)
     data.to_csv(folder / "known.csv", index=False)
     succeeds(
-        "fit", "known.csv", "--members", 0, "--effort", "quick", "--column", "a=real", "--column",
-        "b=real", "--out", "m.npz", cwd=folder,
+        "fit", "known.csv", "--flow", "mixture", "--effort", "quick", "--column", "a=real",
+        "--column", "b=real", "--out", "m.npz", cwd=folder,
     )  # fmt: skip
     data.loc[3, "a"] = None
     data.insert(0, "code", [f"{k:03}" for k in range(60)])

@@ -1,4 +1,4 @@
-"""The table that ``nfref fit`` ends with: candidates, the pool and baselines on test rows."""
+"""Test ``nfref fit``: keep a tenth of the rows, and score candidates and baselines on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.cli.data import Data
-from nfref.cli.split import Part, Split
-from nfref.runtime.annotations import Any
+from nfref.runtime.annotations import Any, Array, Places, Sequence
 from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.kernel_density import KernelDensity
@@ -15,16 +14,124 @@ from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import FittedFlow, mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.candidates import MIXTURE_ROWS
-from nfref.tables.fitting.folds import held_out_count
+from nfref.tables.fitting.folds import held_out_copies, held_out_count, point_mass_rows
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.results import CandidateResult, CandidateTable, Fitted, nats
 from nfref.tables.queries.answers import log_marginal
-from nfref.tables.schema.columns import Continuous, with_gaps
+from nfref.tables.schema.columns import Column, Continuous, with_gaps
+from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
+LEAST_ROWS = 5
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
 KERNELS = 4000  # most rows that have kernels
 FAR = 10  # standard errors from which a density counts as worse than a Gaussian
 FEW_TESTS = 20  # test rows below which their scores say little
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table: the columns' values, and the weight (N,) of each row."""
+
+    table: list
+    weight: np.ndarray
+
+    def at(self, places: Places) -> "Part":
+        """Return the rows at these places."""
+        return Part([values[places] for values in self.table], self.weight[places])
+
+    @property
+    def whole(self) -> "Part":
+        """The rows without empty cells."""
+        return self.at(~with_gaps(self.table))
+
+    def dequantised(self, density: TableDensity) -> "Part":
+        """Return the rows with rounded values dequantised, as densities are fitted to them."""
+        _, _, table = spread_rows(density.columns, self.table, np.ones(len(self)), 0, density.given)
+        return replace(self, table=table)
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Distinct rows, the first of which are kept to test by.
+
+    All copies of a row are in the same part, with two exceptions, where copies say how likely the
+    row is: tables of discrete columns alone, and
+    :func:`~nfref.tables.fitting.folds.point_mass_rows`.
+
+    Parameters
+    ----------
+    places : (M,) array
+        Rows of the table.
+    weight : (M,) array
+        Their weights.
+    tests : int
+        How many of them are kept to test by.
+    of_copies : bool
+        True if copies of a row are in both parts.
+    """
+
+    places: np.ndarray
+    weight: np.ndarray
+    tests: int
+    of_copies: bool = False
+
+    @classmethod
+    def of(cls, values: Array, weight: Array | None, seed: int) -> "Split":
+        """Split rows (N, D); rows of weight 0 are left out.
+
+        Without weights a row counts as often as it occurs.
+        """
+        used = np.arange(len(values)) if weight is None else np.flatnonzero(weight > 0)
+        places, counts = distinct_rows(
+            values[used], None if weight is None else as_counts(weight[used]), seed
+        )
+        if len(places) < LEAST_ROWS:
+            raise ValueError(f"expected at least {LEAST_ROWS} distinct rows, got {len(places)}")
+        return cls(used[places], counts, max(1, round(len(places) / 10)))
+
+    def for_columns(
+        self, columns: Sequence[Column], table: Sequence[Array], given: Sequence[str], seed: int
+    ) -> "Split":
+        """Return the split of a table, with copies of a row in both parts where they have to be."""
+        held = held_out_copies(columns, self.weight, 0.1, seed + 1)
+        if held is None:
+            both = point_mass_rows(
+                columns, [values[self.places] for values in table], self.weight, given
+            )
+            if not np.any(both):
+                return self
+            held = np.where(np.arange(len(both)) < self.tests, self.weight, 0)
+            held[both] = np.round(self.weight[both] / 10)
+        test, train = held > 0, self.weight > held
+        places = np.concatenate([self.places[test], self.places[train]])
+        weight = np.concatenate([held[test], (self.weight - held)[train]])
+        return Split(places, weight, int(np.sum(test)), True)
+
+    def test(self, table: Sequence[Array]) -> Part:
+        """Return the :class:`Part` of a table to test by."""
+        return self._part(table, slice(self.tests))
+
+    def train(self, table: Sequence[Array]) -> Part:
+        """Return the :class:`Part` of a table to fit."""
+        return self._part(table, slice(self.tests, None))
+
+    def _part(self, table, part):
+        return Part([values[self.places[part]] for values in table], self.weight[part])
+
+    def __str__(self):
+        if self.of_copies:
+            distinct = len(np.unique(self.places))
+            return (
+                f"{distinct:,} distinct rows, and {np.sum(self.weight[: self.tests]):,.0f} copies "
+                "kept for the test"
+            )
+        return f"{len(self.places):,} distinct rows, {self.tests:,} of them kept for the test"
+
+
+# Scores -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -48,17 +155,12 @@ class ScoredRows:
     @classmethod
     def of(cls, density: TableDensity, part: Part) -> "ScoredRows":
         """Score the rows of a part that have no empty cells."""
-        part = dequantised(density, whole_rows(part))
+        part = part.whole.dequantised(density)
         return cls(part, *(density.parts(part.table) if len(part) else (np.zeros(0), None)))
 
     def mean(self) -> tuple[float, float]:
         """Return the mean log-likelihood and its standard error; NaN without rows."""
         return mean_and_error(self.total, self.part.weight) if len(self.part) else (np.nan, np.nan)
-
-
-def whole_rows(part: Part) -> Part:
-    """Return the rows of a part without empty cells."""
-    return part.at(~with_gaps(part.table))
 
 
 def table_lines(
@@ -76,7 +178,7 @@ def table_lines(
     compared = compare_candidates(fitted, tests)
     notes: list[str] = []
     whole = len(tests.part) == len(every)
-    if baselines and not density.given and whole and len(whole_rows(train)) == len(train):
+    if baselines and not density.given and whole and len(train.whole) == len(train):
         others, notes = compare_baselines(density, train, tests, data.truth)
         compared += others
     yield repr(CandidateTable(compared, "test nats per row"))
@@ -105,12 +207,6 @@ def _scored(name, log_prob, test, weight=None, seconds=None):
     return CandidateResult.of(name, log_prob, test.weight, weight, seconds)
 
 
-def dequantised(density: TableDensity, part: Part) -> Part:
-    """Return a part with rounded values dequantised, as densities are fitted to them."""
-    _, _, table = spread_rows(density.columns, part.table, np.ones(len(part)), 0, density.given)
-    return replace(part, table=table)
-
-
 def compare_baselines(
     density: TableDensity, train: Part, tests: ScoredRows, truth: Any = None
 ) -> tuple[list[CandidateResult], list[str]]:
@@ -119,13 +215,13 @@ def compare_baselines(
     Parameters
     ----------
     density : TableDensity
-    train : nfref.cli.split.Part
+    train : Part
         Without missing cells.
     tests : ScoredRows
     truth : object, optional
         The density of the table, if it is known.
     """
-    train, test = dequantised(density, train), tests.part
+    train, test = train.dequantised(density), tests.part
     found, notes = [], []
     rows = np.stack(test.table, axis=1)
     if all(isinstance(column, Continuous) for column in density.columns):
@@ -165,7 +261,7 @@ def _worse_than_gaussian(difference, test):
         return [f"{len(test)} test rows say little"]
     return [
         f"it is worse than the Gaussian by {-mean:.3g} nats per row, more than {FAR} standard "
-        "errors: it needs more rows, more epochs or a lower learning rate"
+        "errors: it needs more rows, or --flow auto, whose pool holds a Gaussian too"
     ]
 
 

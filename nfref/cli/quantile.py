@@ -1,0 +1,67 @@
+"""``nfref quantile``: quantiles of a column given others."""
+
+from argparse import ArgumentParser, Namespace
+
+from nfref.cli import arguments
+from nfref.cli.arguments import UsageError
+from nfref.cli.model_rows import check_there, given_values, loaded_model
+from nfref.cli.predict import TABLE_MODEL, asked_column
+from nfref.tables.queries.answers import predictions
+from nfref.tables.queries.known_cells import row_given
+
+DRAWS = 10_000  # samples for a single row
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref quantile``."""
+    parser.add_argument("model", metavar="MODEL", help=TABLE_MODEL)
+    parser.add_argument("--column", metavar="NAME", required=True, help="a column of numbers")
+    parser.add_argument(
+        "--given",
+        metavar="NAME=VALUE,NAME=VALUE",
+        type=arguments.conditions,
+        action="extend",
+        default=[],
+        help="column NAME is VALUE",
+    )
+    parser.add_argument(
+        "--levels",
+        metavar="P,P",
+        type=_levels,
+        default=(0.05, 0.5, 0.95),
+        help="above 0 and below 1 (default: 0.05,0.5,0.95)",
+    )
+
+
+def _levels(text):
+    """Read numbers above 0 and below 1, as in 0.05,0.5,0.95."""
+    return tuple(arguments.share(part) for part in text.split(","))
+
+
+def run(options: Namespace) -> None:
+    """Print quantiles of one column given values of others.
+
+    Columns that you do not give are unknown: the answer averages over their possible values.
+
+    example:
+      nfref quantile wine.npz --given alcohol=12 --column quality
+      nfref quantile wine.npz --column pH --levels 0.05,0.5,0.95
+    """
+    check_there("quantiles")
+    model = loaded_model(options.model, table_for="MODEL")
+    column = asked_column(model.density, options.column)
+    if column.kind == "category":
+        raise UsageError(
+            f"--column: expected a column of numbers, got the category {column.name!r} "
+            "(nfref predict gives the probabilities of its labels)"
+        )
+    given = given_values(model, options.given, options.model)
+    if column.name in given:
+        raise UsageError(
+            f"--given: expected other columns than {column.name!r}, of which quantiles are asked"
+        )
+    _, found, _ = predictions(
+        model.density, row_given(model.density, given), column.name, options.levels, DRAWS
+    )
+    for level, value in zip(options.levels, found[0]):
+        print(f"{level:<8} {value:.6g}")
