@@ -18,6 +18,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from nfref import __version__
@@ -144,30 +145,20 @@ def check_environment() -> None:
         value = os.environ.get(name) or "1"
         if not value.isdecimal() or int(value) < least:
             raise UsageError(f"{name}: expected at least {least}, got {value}")
-    for prefix, library in (("NUMBA_", "numba"), ("TQDM_", "tqdm")):
-        names = [name for name in os.environ if name.startswith(prefix)]
-        if problem := names and _problem_of(library):
-            raise UsageError(
-                f"{', '.join(names)}: expected values that {library} can read; {problem}"
-            )
+    for library in ("numba", "tqdm"):
+        names = [name for name in os.environ if name.startswith(f"{library.upper()}_")]
+        try:
+            with warnings.catch_warnings(), suppress(ImportError, OSError):
+                warnings.filterwarnings("error", "Environment variable")
+                if names:
+                    import_module(library)
+        except (ValueError, RuntimeWarning) as error:
+            problem = f"expected values that {library} can read; {str(error).splitlines()[0]}"
+            raise UsageError(f"{', '.join(names)}: {problem}") from None
     try:
         chosen(), vector_bytes()
     except (ValueError, RuntimeError) as error:
         raise UsageError(str(error)) from None
-
-
-def _problem_of(library):
-    """Return the complaint of a library about its environment while it is imported, or ""."""
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            import_module(library)
-        except ValueError as error:
-            return str(error)
-        except (ImportError, OSError):  # the command that needs the library reports it
-            return ""
-    complaints = [str(one.message).splitlines()[0] for one in said]
-    return next((one for one in complaints if one.startswith("Environment variable")), "")
 
 
 def _one_line(error):

@@ -65,19 +65,6 @@ class Parser(ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
-def add_header(parser: ArgumentParser) -> None:
-    """Add --header, for a command that reads DATA."""
-    from nfref.tables.reading.read import HEADERS
-
-    parser.add_argument(
-        "--header",
-        choices=HEADERS,
-        default="auto",
-        help="whether the first line of a text file holds names (default: auto, which decides, and "
-        "warns if it has to guess)",
-    )
-
-
 # Types of options -------------------------------------------------------------------------
 
 
@@ -103,9 +90,6 @@ def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
         return number
 
     return read
-
-
-seed = count(0, 2**128)
 
 
 def positive(text: str) -> float:
@@ -160,3 +144,21 @@ def conditions(text: str) -> tuple[tuple[str, str], ...]:
             f"expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got {text!r}"
         )
     return tuple(found)
+
+
+# Options of several commands --------------------------------------------------------------
+
+DATA: dict[str, Any] = dict(metavar="DATA", type=table_path)
+MODEL: dict[str, Any] = dict(metavar="MODEL", help="a model file")
+NAMES: dict[str, Any] = dict(metavar="NAME,NAME", type=names, action="extend", default=[])
+GIVEN: dict[str, Any] = dict(
+    metavar="NAME=VALUE,NAME=VALUE", type=conditions, action="extend", default=[]
+)
+SEED: dict[str, Any] = dict(metavar="S", type=count(0, 2**128), default=0)
+HEADER: dict[str, Any] = dict(
+    choices=("auto", "yes", "no"),
+    default="auto",
+    help="whether the first line of a text file holds names (default: auto, with a warning "
+    "if that is a guess)",
+)
+OUT: dict[str, Any] = dict(metavar="FILE", help="write here, not to standard output")

@@ -1,9 +1,6 @@
 """``nfref check package.module:object --dim 3``: the oracle from the shell."""
 
-import contextlib
 import importlib
-import inspect
-import io
 import json
 import os
 import sys
@@ -14,8 +11,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from nfref.cli import arguments
-from nfref.cli.arguments import UsageError
+from nfref.cli.arguments import UsageError, count, floats, names, positive
 from nfref.runtime.annotations import Any
 from nfref.runtime.files import check_writable
 
@@ -25,96 +21,29 @@ NOT_OF_TABLES = ("context", "event_shape", "support", "domain", "codomain")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref check``."""
-    parser.add_argument(
-        "object",
-        metavar="MODULE:OBJECT",
-        nargs="?",
-        help="what to check, as package.module:name.of.attribute",
-    )
-    parser.add_argument(
-        "--process",
-        metavar="COMMAND",
-        help="instead of OBJECT: a program in any language that answers lines of JSON "
-        "(docs/process_protocol.rst)",
-    )
-    parser.add_argument(
-        "--density",
-        metavar="TABLE",
-        help="OBJECT is a density of the rows of this file: an estimator, a distribution, a copula",
-    )
-    parser.add_argument(
-        "--discrete",
-        metavar="NAME,NAME",
-        type=arguments.names,
-        help="with --density: the discrete columns (default: those with only whole numbers in the "
-        "table and among samples)",
-    )
-    parser.add_argument("--dim", metavar="D", type=arguments.count(1), help="number of coordinates")
-    parser.add_argument(
-        "--event-shape",
-        metavar="C,H,W",
-        type=_shape,
-        help="the object takes events of this shape; --dim is the product of its sizes",
-    )
-    parser.add_argument(
-        "--make",
-        action="store_true",
-        help="OBJECT is a function without arguments that makes the flow; it is called again, to "
-        "check the first calls of a new flow in training mode",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=("float64", "float32"),
-        default="float64",
-        help="precision (default: float64)",
-    )
-    for name, of in (("--domain", "z"), ("--codomain", "x")):
-        parser.add_argument(
-            name,
-            metavar="LOW:HIGH",
-            type=_interval,
-            help=f"bounds of {of}, inf allowed (default: all numbers)",
-        )
-    parser.add_argument(
-        "--seconds",
-        metavar="T",
-        type=arguments.positive,
-        default=20.0,
-        help="time limit of one property (default: 20)",
-    )
-    parser.add_argument(
-        "--skip",
-        metavar="NAME,NAME",
-        type=arguments.names,
-        default=(),
-        help="properties to leave out",
-    )
-    parser.add_argument(
-        "--context",
-        metavar="C",
-        help="the object takes a context: the number C of its features, for sampled rows, or a "
-        ".npy file of rows (M, C)",
-    )
-    parser.add_argument(
-        "--support",
-        metavar="MODULE:FUNCTION",
-        help="a function of rows (N, D) that returns (N,) bool: where the density is positive",
-    )
-    parser.add_argument(
-        "-v", action="store_true", help="print the table of all properties, even if all pass"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print the report as JSON instead of a table"
-    )
-    parser.add_argument(
-        "--badge",
-        metavar="FILE",
-        help="write a badge of the verdict: JSON in the endpoint format of shields.io",
-    )
+    add = parser.add_argument
+    add("object", metavar="MODULE:OBJECT", nargs="?", help="what to check, as package.module:name")
+    add("--process", metavar="COMMAND", help="a program to check (docs/process_protocol.rst)")
+    add("--density", metavar="TABLE", help="OBJECT is a density of the rows of this file")
+    add("--discrete", metavar="NAME,NAME", type=names, help="the discrete columns of TABLE")
+    add("--dim", metavar="D", type=count(1), help="number of coordinates")
+    add("--event-shape", metavar="C,H,W", type=_shape, help="of events, instead of --dim")
+    add("--make", action="store_true", help="OBJECT is a function that makes the flow")
+    add("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
+    add("--domain", metavar="LOW:HIGH", type=_interval, help="bounds of z, inf allowed")
+    add("--codomain", metavar="LOW:HIGH", type=_interval, help="bounds of x, inf allowed")
+    limit = "time limit of one property (default: 20)"
+    add("--seconds", metavar="T", type=positive, default=20.0, help=limit)
+    add("--skip", metavar="NAME,NAME", type=names, default=(), help="properties to leave out")
+    add("--context", metavar="C", help="number of context features, or a .npy file of rows (M, C)")
+    add("--support", metavar="MODULE:FUNCTION", help="where the density of rows is positive")
+    add("-v", action="store_true", help="print the table of all properties, even if all pass")
+    add("--json", action="store_true", help="print the report as JSON instead of a table")
+    add("--badge", metavar="FILE", help="write the verdict as JSON for a badge of shields.io")
 
 
 def _interval(text):
-    ends = arguments.floats(text, ":")
+    ends = floats(text, ":")
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise ArgumentTypeError(f"expected LOW:HIGH with LOW < HIGH, got {text!r}")
     return ends
@@ -157,8 +86,12 @@ def run(options: Namespace) -> int:
     The properties are log-determinants against numerical Jacobians, round trips, batches, dtypes,
     hidden state. OBJECT is a flow of nfref, a transform or distribution of another library, a
     module with forward and inverse, a pair of functions of arrays, or a dictionary of arguments.
-    With --density it is the density of a table; with --process, the command checks a program
-    instead of OBJECT.
+    With --density it is the density of a table: an estimator, a distribution, a copula; its
+    columns with only whole numbers are discrete, or those of --discrete. With --process, the
+    command checks a program in any language, which answers lines of JSON, instead of OBJECT. With
+    --make, OBJECT takes no arguments and makes the flow; the command calls it again to check the
+    first calls of a new flow in training mode. The function of --support takes rows (N, D) and
+    returns (N,) bool.
 
     Exit status: 0 no property failed and all that apply were judged; 1 a property failed; 3 none
     failed, but one could not be judged and --skip does not name it; 2 a mistake in the command.
@@ -223,8 +156,6 @@ def _report(options, thing, subject):
     adapt = dict(rng=rng, dtype=dtype, context=context, event_shape=options.event_shape)
     made = _made(options.object, thing) if options.make else thing
     found = dict(adapters.of(made, **adapt))
-    if "forward" in found and not ({"inverse", "log_prob"} & set(found)):
-        check_is_a_map(subject, found["forward"], options, dim, context)
     if "log_prob" in found:
         return check_density(**{**common, **found})
     if options.make:
@@ -295,52 +226,6 @@ def _made(name, construct):
         return construct()
     except Exception as error:
         raise UsageError(f"{name}: cannot be called: {type(error).__name__}: {error}") from None
-
-
-def check_is_a_map(name: str, function: Any, options: Namespace, dim: int, context: Any) -> None:
-    """Check that a function takes rows and returns values at all.
-
-    A function such as ``os.system`` is not a faulty flow but a mistake. The oracle judges
-    everything else that a function does wrong, and how long it takes.
-
-    Raises
-    ------
-    UsageError
-        If it does not.
-    """
-    from nfref.oracle.instruments.guarded_calls import CallFailed, StillRunning, in_time
-    from nfref.oracle.instruments.probes import as_domain
-
-    domain: Any = as_domain("domain", options.domain, dim)
-    rows = domain.from_line(np.zeros((2, dim)))
-    given = [rows.astype(options.dtype), *([] if context is None else [context[[0, 0]]])]
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            answer = in_time(function, given, options.seconds)
-    except StillRunning:
-        return
-    except CallFailed as error:
-        if not isinstance(error.__cause__, (TypeError, SystemExit)):
-            return
-        got = f"one that {error}"
-        if _takes_nothing(function):
-            got = "one that takes no arguments (say --make if it makes the flow)"
-    else:
-        values = answer[0] if isinstance(answer, (tuple, list)) and answer else answer
-        if np.ndim(values):
-            return
-        got = f"one that returned {type(answer).__name__}"
-    raise UsageError(
-        f"{name}: expected a function of rows (N, {dim}) that returns values "
-        f"(N, {dim}), with log_det (N,) or without; got {got}"
-    )
-
-
-def _takes_nothing(function):
-    try:
-        return not inspect.signature(function).parameters
-    except (TypeError, ValueError):  # compiled functions may have no signature
-        return False
 
 
 def _context(text, rng):

@@ -154,22 +154,20 @@ def refusal(error: ColumnError) -> str:
     """Say which columns are refused, with the options that mend it before the reasons of many."""
     errors = [error, *error.others]
     reasons = "; ".join(one.reason for one in errors)
-    remedy = _remedies(
-        [one.column for one in errors if one.useless or one.labels],
-        [one.column for one in errors if one.labels],
-    )
-    if len(errors) == 1:
-        return f"{reasons}; {remedy}" if remedy else reasons
-    remedy = f" ({remedy})" if remedy else ""
-    return f"{error.several}{remedy}: {reasons}"
+    labels = [one.column for one in errors if one.labels]
+    useless = [one.column for one in errors if one.useless or one.labels]
+    remedy = _remedies(useless, labels)
+    if error.others:
+        return f"{error.several}{f' ({remedy})' * bool(remedy)}: {reasons}"
+    return f"{reasons}; {remedy}" if remedy else reasons
 
 
 def _remedies(useless, labels):
     """Say which options leave columns out, and which take those of ``labels`` as categories."""
     found = []
     if useless:
-        left = "the column" if len(useless) == 1 else "these columns"
-        found.append(f"--without {quote(','.join(useless))} leaves {left} out")
+        them = "the column" if len(useless) == 1 else "these columns"
+        found.append(f"--without {quote(','.join(useless))} leaves {them} out")
     if labels:
         takes = "takes its texts" if len(labels) == 1 else "take their texts"
         options = " ".join(f"--column {quote(name + '=category')}" for name in labels)

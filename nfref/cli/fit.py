@@ -12,11 +12,11 @@ from shlex import quote
 
 import numpy as np
 
-from nfref.cli import arguments, notes
-from nfref.cli.arguments import UsageError, blamed
+from nfref.cli import notes
+from nfref.cli.arguments import DATA, HEADER, NAMES, SEED, UsageError, blamed, positive
 from nfref.cli.data import Data, files, load_to_fit, refusal, say_remark
 from nfref.cli.model_rows import check_target
-from nfref.cli.plot import picture_formats, plot_density
+from nfref.cli.plot import FORMATS, plot_density
 from nfref.cli.streams import complain, note, say, tolerant
 from nfref.cli.test_rows import Part, ScoredRows, Split, table_lines
 from nfref.runtime.files import is_special, reserved
@@ -43,75 +43,40 @@ SIMPLE = ("gaussian", "mixture")  # plans without flows
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref fit``."""
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        type=arguments.table_path,
-        help="a file, - for standard input, a pattern of files in quotes, or the name of built-in "
-        "data",
-    )
-    parser.add_argument("--out", metavar="MODEL.npz", help="write the model here")
-    parser.add_argument("--plot", metavar="FIG.png", help="plot data and samples here")
-    parser.add_argument(
+    add = parser.add_argument
+    add("data", **DATA, help="a file, - for standard input, a pattern in quotes, built-in data")
+    add("--out", metavar="MODEL.npz", help="write the model here")
+    add("--plot", metavar="FIG.png", help="plot data and samples here")
+    add(
         "--flow",
         type=str.lower,
         choices=("auto", *SIMPLE, *FLOWS),
         default="auto",
-        help="auto (the default) tries several kinds of flows; gaussian and mixture fit simple "
-        "densities without flows; the name of a flow, in upper or lower case, fits this flow alone",
+        help="auto (default) tries several kinds; gaussian and mixture no flow; a name this alone",
     )
-    parser.add_argument(
+    add(
         "--effort",
         choices=tuple(EFFORTS),
         default="default",
         help="how much the fit may cost: about ten seconds, a minute, or as long as it helps",
     )
-    parser.add_argument(
-        "--time",
-        metavar="SECONDS",
-        type=arguments.positive,
-        help=f"time limit of the fit (default: {BUDGET:g} for auto, none for one flow)",
-    )
-    parser.add_argument(
-        "--given",
-        metavar="NAME,NAME",
-        type=arguments.names,
-        action="extend",
-        default=[],
-        help="fit the density of the other columns given these",
-    )
-    parser.add_argument(
+    limit = f"time limit of the fit (default: {BUDGET:g} for auto, none for one flow)"
+    add("--time", metavar="SECONDS", type=positive, help=limit)
+    add("--given", **NAMES, help="fit the density of the other columns given these")
+    add(
         "--column",
         metavar="NAME=SUPPORT",
         type=support,
         action="append",
         default=[],
-        help="the values that column NAME can take: real, positive, LOW:HIGH, 'period P', count or "
-        "category; repeat the option for several columns (text that repeats is a category by "
-        "default)",
+        help="the values of column NAME: real, positive, LOW:HIGH, 'period P', count or category; "
+        "may be repeated (text that repeats is a category by default)",
     )
-    parser.add_argument(
-        "--without",
-        metavar="NAME,NAME",
-        type=arguments.names,
-        action="extend",
-        default=[],
-        help="leave these columns out",
-    )
-    parser.add_argument("--weights", metavar="COLUMN", help="this column holds the weights of rows")
-    arguments.add_header(parser)
-    parser.add_argument(
-        "--seed",
-        metavar="S",
-        type=arguments.seed,
-        default=0,
-        help="seed of the test rows, folds, first parameters and batches (default: 0)",
-    )
-    parser.add_argument(
-        "--resume",
-        metavar="FILE.npz",
-        help="continue from this checkpoint if it is there, and write checkpoints to it",
-    )
+    add("--without", **NAMES, help="leave these columns out")
+    add("--weights", metavar="COLUMN", help="this column holds the weights of rows")
+    add("--header", **HEADER)
+    add("--seed", **SEED, help="of the test rows, folds, parameters and batches (default: 0)")
+    add("--resume", metavar="FILE.npz", help="write checkpoints here, and continue from this one")
 
 
 def support(text: str) -> tuple[str, str]:
@@ -179,9 +144,7 @@ def run(options: Namespace) -> None:
             tests = ScoredRows.of(fitted.density, task.split.test(task.data.table.cells()))
             if fitted.tried[-1].message:
                 say(f"pool: {fitted.tried[-1].message}")
-            problem: Exception | None = None
-            if options.out:
-                problem = _write_model(place, task, fitted, tests, options)
+            problem = _write_model(place, task, fitted, tests, options) if options.out else None
             if options.out and problem is None:
                 keep.done()
                 say(f"wrote {options.out}")
@@ -193,8 +156,7 @@ def run(options: Namespace) -> None:
                     f"{quote(options.out)} --data {quote(options.data)} --out {quote(options.plot)}"
                 )
             elif options.plot:
-                unseen = _plot(options.plot, picture, task.data, fitted.density)
-                problem = problem or unseen
+                problem = _plot(options.plot, picture, task.data, fitted.density) or problem
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
         if signals.came:  # while that is known, no score waits for a kernel
             table = iter(list(table))
@@ -212,7 +174,7 @@ def _check_targets(options):
     taken = {os.path.realpath(path): "DATA" for path in files(options.data)}
     for name, path, formats in (
         ("--out", options.out, [".npz"]),
-        ("--plot", options.plot, picture_formats(options.plot) if options.plot else []),
+        ("--plot", options.plot, FORMATS),
         ("--resume", options.resume, [".npz", ".checkpoint"]),
     ):
         if path is not None:

@@ -4,8 +4,8 @@ from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
-from nfref.cli import arguments
-from nfref.cli.data import about_missing, load, say_remark
+from nfref.cli.arguments import DATA, HEADER, MODEL, SEED
+from nfref.cli.data import about_missing, load
 from nfref.cli.model_rows import (
     check_output,
     loaded_model,
@@ -14,7 +14,7 @@ from nfref.cli.model_rows import (
     unknown_to,
     whole_columns,
 )
-from nfref.cli.predict import TABLE_MODEL, answered
+from nfref.cli.predict import answered
 from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
 from nfref.tables.queries.answers import impute
@@ -26,24 +26,18 @@ from nfref.tables.reading.write import as_stored, writer
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref impute``."""
-    parser.add_argument("model", metavar="MODEL", help=TABLE_MODEL)
-    parser.add_argument(
-        "data", metavar="DATA", type=arguments.table_path, help="a file, - for standard input"
-    )
-    arguments.add_header(parser)
-    parser.add_argument(
-        "--seed",
-        metavar="S",
-        type=arguments.seed,
-        default=0,
-        help="the same seed samples the same cells (default: 0)",
-    )
-    parser.add_argument("--out", metavar="FILE", required=True, help="the table without gaps")
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("data", **DATA, help="a file, - for standard input")
+    add("--header", **HEADER)
+    add("--seed", **SEED, help="the same seed samples the same cells (default: 0)")
+    add("--out", metavar="FILE", required=True, help="the table without gaps")
 
 
 def run(options: Namespace) -> None:
     """Write DATA with every empty cell sampled given the other cells of its row.
 
+    DATA may lack columns of the model, which are sampled too, but not those that it is given.
     Another --seed gives another sample; their spread shows how uncertain cells are. Columns that
     the model does not know stay as they are.
 
@@ -53,16 +47,18 @@ def run(options: Namespace) -> None:
     check_output(options.out, options.model, options.data)
     model = loaded_model(options.model, table_for="MODEL")
     data = load(options.data, options.header, texts_for(model), may_be_empty=True)
-    cells, sure = partial_cells(data, model)
-    say_remark(data, sure)
+    density = model.density
+    names = [column.name for column in density.columns]
+    cells = partial_cells(
+        data, model, optional=[name for name in names if name not in density.given]
+    )
     unknown = unknown_to(model, data.columns, data.table.named)
     if unknown:
         listed = quoted_names(unknown)
         note(f"columns that the model does not know are written as they are: {listed}")
-    density = model.density
-    names = [column.name for column in density.columns]
     rng = np.random.default_rng(options.seed)
-    order = data.columns if set(names) <= set(data.columns) else tuple(names)
+    by_name = not {*names}.isdisjoint(data.columns)
+    order = list(dict.fromkeys((*data.columns, *names))) if by_name else names
     texts = {
         name: values for name, values in zip(data.columns, data.table.cells()) if name in unknown
     }

@@ -1,6 +1,5 @@
 """``nfref info``: the contents of a model file, or the environment."""
 
-import os
 import platform
 from argparse import ArgumentParser, Namespace
 from importlib.metadata import version
@@ -8,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from nfref import __version__
-from nfref.cli.arguments import UsageError
+from nfref.cli.arguments import MODEL, UsageError
 from nfref.cli.model_rows import check_there, loaded_model
 from nfref.cli.streams import printable
 from nfref.flows.composition import Composition, Invert
@@ -27,10 +26,8 @@ LABELS = 8  # of a category that are listed
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref info``."""
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a model file")
-    parser.add_argument(
-        "--system", action="store_true", help="describe the environment, not a model"
-    )
+    parser.add_argument("model", nargs="?", **MODEL)
+    parser.add_argument("--system", action="store_true", help="describe the environment instead")
 
 
 def run(options: Namespace) -> None:
@@ -76,56 +73,43 @@ def about_model(model: Model) -> dict[str, Any]:
         elif isinstance(value, PosteriorRecord):
             lines[name] = value.summary
         elif name == "written_by":
-            lines["written by"] = ", ".join(
-                f"{maker} {version}" for maker, version in value.items()
-            )
+            lines["written by"] = ", ".join(f"{maker} {its}" for maker, its in value.items())
         else:
             lines[name] = value
     return lines
 
 
 def _about_table(density):
-    """Return the columns by kind and the pool by member."""
-
-    def listed(columns):
-        return f"{len(columns)}: " + ", ".join(
-            column.name if column.kind == "real" else f"{column.name} ({column.kind})"
-            for column in columns
-        )
-
+    """Return the columns and the pool by member."""
+    given = [column for column in density.columns if column.name in density.given]
     own = [column for column in density.columns if column.name not in density.given]
-    atoms = {
-        column.name: ", ".join(f"{atom:g}" for atom in column.atoms)
-        for column in own
-        if isinstance(column, Continuous) and column.atoms
-    }
-    lines = {"columns": listed(own)}
-    if density.given:
-        lines["given"] = listed([column for column in density.columns if column not in own])
-    if atoms:
-        lines["atoms"] = "; ".join(f"{name} {values}" for name, values in atoms.items())
-    for column in density.columns:
-        if column.kind == "category":
-            labels = ", ".join(map(str, column.labels[:LABELS]))
-            more = f", ... ({len(column.labels)} labels)" if len(column.labels) > LABELS else ""
-            lines[column.name] = labels + more
+    lines = {"columns": f"{len(own)}: {', '.join(map(_described, own))}"}
+    if given:
+        lines["given"] = f"{len(given)}: {', '.join(map(_described, given))}"
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
-        shares = [(weight, name) for name, weight in density.pool.shares.items()]
-        shares.sort(reverse=True)
-        none = [name for weight, name in shares if weight == 0]
+        shares = sorted(density.pool.shares.items(), key=lambda share: -share[1])
         lines["pool"] = f"{len(shares)} {plural('member', len(shares))}: " + ", ".join(
-            f"{name} {weight:.3f}" for weight, name in shares if weight > 0
+            f"{name} {weight:.3f}" for name, weight in shares
         )
-        if none:
-            lines["pool"] += f"; of no weight: {', '.join(none)}"
         for k in density.pool.flows:
             flow, name = density.pool.members[k], density.pool.names[k]
             number = density.pool.names.count(name)
             outline = f"{_outline(flow.density.flow)}, {_size(flow.params)}"
             lines[name] = f"{number} of " * (number > 1) + outline
     return lines
+
+
+def _described(column):
+    """Return the name of a column, with its kind, labels and atoms."""
+    about = "" if column.kind == "real" else column.kind
+    if column.kind == "category":
+        more = f", ... of {len(column.labels)}" * (len(column.labels) > LABELS)
+        about += f": {', '.join(map(str, column.labels[:LABELS]))}{more}"
+    elif isinstance(column, Continuous) and column.atoms:
+        about += f"; atoms {', '.join(f'{atom:g}' for atom in column.atoms)}"
+    return f"{column.name} ({about.removeprefix('; ')})" if about else column.name
 
 
 def _size(params):
@@ -187,13 +171,7 @@ def _processor():
 
 
 def _cache():
+    """Return the folder of compiled code."""
     from nfref.kernels.cache import folder
 
-    where = folder()
-    if where is None:
-        return "none, this user has no home folder"
-    try:
-        sizes = [entry.stat().st_size for entry in os.scandir(where)]
-    except OSError as error:
-        return f"{where} ({error.strerror})"
-    return f"{where} ({len(sizes)} files, {sum(sizes) / 1e6:.1f} MB)"
+    return str(folder() or "none, this user has no home folder")

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from nfref.cli.arguments import UsageError, blamed
-from nfref.cli.data import Data, load
+from nfref.cli.data import Data, load, say_remark
 from nfref.cli.streams import is_closed, note, say_written, utf8_output
 from nfref.runtime.annotations import Any, Array, Iterator, Sequence
 from nfref.runtime.checks import plural
@@ -83,10 +83,10 @@ def _at_column(name, value, columns):
 
 
 def tables_for(
-    model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
+    model: Model, path: str, header: str, optional: Sequence[str] = ()
 ) -> Iterator[Data]:
     """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts, keep = texts_for(model, weights), known_to(model, weights, optional)
+    texts, keep = texts_for(model), known_to(model, optional)
     if not os.path.exists(path):  # built-in data, or an error
         yield load(path, header, texts, keep=keep)
         return
@@ -95,15 +95,16 @@ def tables_for(
         yield Data(path, table)
 
 
-def for_model(data: Data, model: Model) -> tuple[list[Array], bool]:
+def for_model(data: Data, model: Model, told: object = False) -> list[Array]:
     """Return the data's cells, numbers or text, as a list of columns in the order of the model's.
 
-    The second value says whether names decided the order.
+    A guess about the first line of DATA is printed unless it was ``told`` or names agree.
     """
     columns = model.columns or numbered_columns(model.density.dim)
     named = _has_names(model)
     places, cells = matched_places(data.name, data.table, columns, named), data.table.cells()
-    return [cells[k] for k in places], data.table.named and (named or data.columns == columns)
+    say_remark(data, told or (data.table.named and (named or data.columns == columns)))
+    return [cells[k] for k in places]
 
 
 def partial_cells(
@@ -112,8 +113,8 @@ def partial_cells(
     optional: Sequence[str] = (),
     ignored: Sequence[str] = (),
     first: int = 1,
-) -> tuple[list[Array], bool]:
-    """Return (cells, sure) as :func:`for_model` does, for partial rows.
+) -> list[Array]:
+    """Return cells as :func:`for_model` does, for partial rows.
 
     If both have names, the data may have other columns too. ``optional`` and ``ignored`` columns
     may be absent, and ignored ones are empty in any case. ``first`` is the number of the first row
@@ -126,10 +127,11 @@ def partial_cells(
         if needed:
             got = quoted_names(there)
             raise UsageError(f"{data.name}: expected a column {needed[0]!r}, got {got}")
-        known, sure = dict(zip(there, table.cells())), table.named
+        say_remark(data, table.named or first > 1)
+        known = dict(zip(there, table.cells()))
         cells = [known.get(column.name, np.empty(0)) for column in columns]
     else:
-        cells, sure = for_model(data, model)
+        cells = for_model(data, model, told=first > 1)
     cells = [
         missing_cells_of(column, len(data.values))
         if column.name in ignored or not len(values)
@@ -139,20 +141,20 @@ def partial_cells(
     with blamed(f"{data.name}: "):
         check_cells(model.density, cells, first)
         check_known_cells(model.density, cells, first)
-    return cells, sure
+    return cells
 
 
-def known_to(model: Model, weights: str | None = None, optional: Sequence[str] = ()) -> Keep:
+def known_to(model: Model, optional: Sequence[str] = ()) -> Keep:
     """Return a function that chooses which columns of a file are read.
 
-    If a file with names holds all the model's columns but ``optional`` ones, these and ``weights``
-    are read. Otherwise all columns are read, and a later check says what is missing.
+    If a file with names holds all the model's columns but ``optional`` ones, these are read.
+    Otherwise all columns are read, and a later check says what is missing.
     """
     told: list[bool] = []
 
     def keep(columns, named):
-        needed = {*(model.columns or ())} - {*optional} | ({weights} - {None})
-        extra = [name for name in unknown_to(model, columns, named) if name != weights]
+        needed = {*(model.columns or ())} - {*optional}
+        extra = unknown_to(model, columns, named)
         if not extra or not needed <= {*columns}:
             return columns
         if not told:
@@ -163,19 +165,17 @@ def known_to(model: Model, weights: str | None = None, optional: Sequence[str] =
     return keep
 
 
-def texts_for(model: Model, weights: str | None = None) -> Keep:
+def texts_for(model: Model) -> Keep:
     """Return a function that names the columns of a file whose cells are text.
 
-    These are the model's columns of text, and all columns that the model does not know but
-    ``weights``, whatever they hold.
+    These are the model's columns of text, and all that the model does not know, whatever they hold.
     """
 
     def texts(columns, named):
-        own = [name for name in columns if name != weights]
         if named and _has_names(model):
-            return (*text_columns(model), *unknown_to(model, own, named))
+            return (*text_columns(model), *unknown_to(model, columns, named))
         kinds = getattr(model.density, "columns", ())
-        return [name for name, column in zip(own, kinds) if _is_text(column)]
+        return [name for name, column in zip(columns, kinds) if _is_text(column)]
 
     return texts
 

@@ -91,45 +91,31 @@ def about_names_of_rows(data: Data, columns: Sequence[Column]) -> Iterator[str]:
 
 def about_ties(data: Data, columns: Sequence[Column]) -> Iterator[str]:
     """Name columns whose values repeat without a rounding step, or are codes."""
-    numbers = {column.name: column for column in columns if column.kind != "category"}
-    codes, padded, often, coarse = [], [], [], []
+    found = {column.name: column for column in columns if column.kind != "category"}
+    codes, few = [], []
     for name, values in zip(data.columns, data.values.T):
-        if name not in numbers:
+        if name not in found:
             continue
-        values, column = values[~np.isnan(values)], numbers[name]
+        values, column = values[~np.isnan(values)], found[name]
         distinct, counts = np.unique(values, return_counts=True)
         codes += _codes(name, distinct, counts)
         if name in data.table.padded:
             labels = f"--column {quote(name + '=category')} takes its texts as labels"
             remedy = labels if labels_repeat(len(distinct), len(values)) else _without(name)
-            words = "has zeros in front, as codes have, and is read as a number"
-            padded.append(f"{name!r} {words}: {remedy}")
-        if not isinstance(column, Continuous) or column.step is not None or column.atoms:
-            continue
-        most = np.argmax(counts)
-        if 1 < counts[most] and counts[most] >= OFTEN * len(data.values):
-            often.append(
-                f"{name!r} is {distinct[most]:g} in "
-                f"{counts[most] / len(data.values):.0%} of the rows"
-            )
-        elif COARSE * len(distinct) <= len(values):
-            coarse.append(f"{name!r} {len(distinct):,}")
+            yield f"{name!r} has zeros in front, as codes have, and is read as a number: {remedy}"
+        real = isinstance(column, Continuous) and column.step is None and not column.atoms
+        often = np.max(counts) > max(1, OFTEN * len(data.values))
+        if real and (often or COARSE * len(distinct) <= len(values)):
+            few.append(f"{name!r} {len(distinct):,}")
     if codes:
         yield (
             f"{_listed(codes)}, far from all other values: if it stands for a missing number, "
             "leave these cells empty"
         )
-    yield from padded
-    if often:
+    if few:
         yield (
-            f"{', '.join(often)}: a density can pile up there without bound; "
-            "--column NAME=count or category gives values a probability"
-        )
-    if coarse:
-        take = "1 column takes" if len(coarse) == 1 else f"{len(coarse)} columns take"
-        yield (
-            f"{take} few values in {len(data.values):,} rows ({', '.join(coarse)}): a density "
-            "can pile up on them without bound, so compare log-likelihoods with care"
+            f"few different values in {len(data.values):,} rows ({_listed(few)}): a density can "
+            "pile up on them without bound; --column NAME=count or category gives probabilities"
         )
 
 

@@ -4,9 +4,8 @@ from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
-from nfref.cli import arguments
-from nfref.cli.arguments import UsageError, blamed
-from nfref.cli.data import about_missing, load, say_remark
+from nfref.cli.arguments import DATA, HEADER, MODEL, UsageError, blamed
+from nfref.cli.data import about_missing, load
 from nfref.cli.model_rows import check_output, for_model, known_to, loaded_model, texts_for
 from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
@@ -18,26 +17,18 @@ from nfref.tables.schema.distinct_rows import keys_of, of_text
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
-USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
+FORMATS = (".png", ".pdf", ".svg")
 KINDS = ("samples", "calibration", "marginals", "likelihoods", "training")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref plot``."""
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument(
-        "--data", metavar="DATA", type=arguments.table_path, help="rows to compare with"
-    )
-    parser.add_argument(
-        "--kind", choices=KINDS, default="samples", help="what to plot (default: samples)"
-    )
-    arguments.add_header(parser)
-    parser.add_argument(
-        "--out",
-        metavar="FIG.png",
-        required=True,
-        help="write the picture here; its extension decides the format",
-    )
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("--data", **DATA, help="rows to compare with")
+    add("--kind", choices=KINDS, default="samples", help="what to plot (default: samples)")
+    add("--header", **HEADER)
+    add("--out", metavar="FIG.png", required=True, help="the picture, as .png, .pdf or .svg")
 
 
 def run(options: Namespace) -> None:
@@ -57,7 +48,7 @@ def run(options: Namespace) -> None:
       nfref plot wine.npz --data wine --out wine.png
       nfref plot wine.npz --data wine --kind calibration --out calibration.png
     """
-    check_output(options.out, options.model, options.data, formats=picture_formats(options.out))
+    check_output(options.out, options.model, options.data, formats=FORMATS)
     model = loaded_model(options.model)
     if options.kind == "training":
         _save("MODEL", options.out, lambda plots: plots.loss_curves(_histories(model)))
@@ -87,8 +78,7 @@ def _rows_for(model, name, header):
     """Read the rows of DATA without empty cells, in the order of the model's columns."""
     of_table = isinstance(model.density, TableDensity)
     data = load(name, header, texts_for(model), of_table, known_to(model))
-    cells, sure = for_model(data, model)
-    say_remark(data, sure)
+    cells = for_model(data, model)
     if of_table:
         with blamed(f"{data.name}: "):
             check_cells(model.density, cells, may_be_empty=True)
@@ -191,20 +181,6 @@ def _save(option, path, draw):
             plots.save(getattr(drawn, "figure", None) or drawn, path)
     except ValueError as error:
         raise UsageError(f"{option}: no picture of this model: {error}") from None
-
-
-def picture_formats(path: str) -> list[str]:
-    """Return the suffixes of pictures, the usual ones alone if ``path`` has one of them.
-
-    The others are Matplotlib's, whose import would keep a fit waiting.
-    """
-    if path.lower().endswith(tuple(USUAL)):
-        return USUAL
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    # pgf needs TeX, and no reader knows the size of raw dots
-    found = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf", "raw", "rgba"}
-    return USUAL + sorted({f".{name}" for name in found} - set(USUAL))
 
 
 def _shown(density, columns):

@@ -4,9 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
-from nfref.cli import arguments
-from nfref.cli.arguments import UsageError, blamed
-from nfref.cli.data import say_remark
+from nfref.cli.arguments import DATA, HEADER, MODEL, OUT, UsageError, blamed, share
 from nfref.cli.model_rows import check_output, loaded_model, partial_cells, tables_for, write_rows
 from nfref.cli.streams import row_bar
 from nfref.runtime.annotations import Any, Array, Callable, Iterator, Sequence
@@ -14,33 +12,18 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.queries.answers import label_probabilities, predictions
 
 ROWS = 1024  # rows that are answered at once
-TABLE_MODEL = "a model file of the density of a table"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref predict``."""
-    parser.add_argument("model", metavar="MODEL", help=TABLE_MODEL)
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        type=arguments.table_path,
-        help="a file, - for standard input, or the name of built-in data",
-    )
-    parser.add_argument("--column", metavar="NAME", required=True, help="what to predict")
-    parser.add_argument(
-        "--interval",
-        metavar="P",
-        type=arguments.share,
-        default=0.9,
-        help="the probability of the interval; each side beyond it has half of the rest "
-        "(default: 0.9)",
-    )
-    arguments.add_header(parser)
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="write here, in the format of the suffix, instead of standard output",
-    )
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("data", **DATA, help="a file, - for standard input, or the name of built-in data")
+    add("--column", metavar="NAME", required=True, help="what to predict")
+    about = "the probability of the interval, as much beyond either side (default: 0.9)"
+    add("--interval", metavar="P", type=share, default=0.9, help=about)
+    add("--header", **HEADER)
+    add("--out", **OUT)
 
 
 def run(options: Namespace) -> None:
@@ -74,8 +57,7 @@ def run(options: Namespace) -> None:
         rows = 0
         with row_bar(options.out) as bar:
             for data in tables_for(model, options.data, options.header, optional=(column.name,)):
-                cells, sure = partial_cells(data, model, ignored=(column.name,), first=rows + 1)
-                say_remark(data, sure or rows)
+                cells = partial_cells(data, model, ignored=(column.name,), first=rows + 1)
                 yield from answered(answers, cells, data.name, bar)
                 rows += len(cells[0])
 

@@ -2,10 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 
-from nfref.cli import arguments
-from nfref.cli.arguments import UsageError
+from nfref.cli.arguments import GIVEN, MODEL, UsageError, share
 from nfref.cli.model_rows import check_there, given_values, loaded_model
-from nfref.cli.predict import TABLE_MODEL, asked_column
+from nfref.cli.predict import asked_column
 from nfref.tables.queries.answers import predictions
 from nfref.tables.queries.known_cells import row_given
 
@@ -14,17 +13,11 @@ DRAWS = 10_000  # samples for a single row
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref quantile``."""
-    parser.add_argument("model", metavar="MODEL", help=TABLE_MODEL)
-    parser.add_argument("--column", metavar="NAME", required=True, help="a column of numbers")
-    parser.add_argument(
-        "--given",
-        metavar="NAME=VALUE,NAME=VALUE",
-        type=arguments.conditions,
-        action="extend",
-        default=[],
-        help="column NAME is VALUE",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("--column", metavar="NAME", required=True, help="a column of numbers")
+    add("--given", **GIVEN, help="column NAME is VALUE")
+    add(
         "--levels",
         metavar="P,P",
         type=_levels,
@@ -35,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def _levels(text):
     """Read numbers above 0 and below 1, as in 0.05,0.5,0.95."""
-    return tuple(arguments.share(part) for part in text.split(","))
+    return tuple(share(part) for part in text.split(","))
 
 
 def run(options: Namespace) -> None:

@@ -6,13 +6,12 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from nfref.cli import arguments
-from nfref.cli.arguments import UsageError
-from nfref.cli.data import files, say_remark
+from nfref.cli.arguments import DATA, HEADER, MODEL, UsageError
+from nfref.cli.data import files
 from nfref.cli.model_rows import check_of_table, check_output, for_model, loaded_model, tables_for
 from nfref.cli.streams import note, printable, row_bar
 from nfref.runtime.abandonable import Call
@@ -33,38 +32,14 @@ WAIT = 8  # seconds that the scheduler of a cluster has to answer
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of ``nfref score``."""
-    parser.add_argument("model", metavar="MODEL", help="a model file")
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        type=arguments.table_path,
-        help="a file, - for standard input, a pattern of files, or the name of built-in data",
-    )
-    arguments.add_header(parser)
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="write the scores here, in the format of the suffix, and print the mean and the "
-        f"{LEAST} least likely rows",
-    )
-    parser.add_argument(
-        "--errors",
-        action="store_true",
-        help="write also the standard error of each score, 0 if it is exact, and the effective "
-        "number of samples, inf if it is exact",
-    )
-    parser.add_argument(
-        "--unknown",
-        choices=("-inf",),
-        help="score a row with a category that the model does not know as -inf (nan if the column "
-        "is given), as --unknown=-inf; without it such a row is an error",
-    )
-    parser.add_argument(
-        "--weights", metavar="COLUMN", help="this column holds the weights of rows in the mean"
-    )
-    parser.add_argument(
-        "--dask", metavar="ADDRESS", help="the scheduler of a cluster that scores the files"
-    )
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("data", **DATA, help="a file, - for standard input, a pattern in quotes, built-in data")
+    add("--header", **HEADER)
+    add("--out", metavar="FILE", help="write the scores here, and print the least likely rows")
+    add("--errors", action="store_true", help="add standard errors and effective sample numbers")
+    add("--unknown", choices=("-inf",), help="score unknown categories -inf (nan if given)")
+    add("--dask", metavar="ADDRESS", help="the scheduler of a cluster that scores the files")
 
 
 def run(options: Namespace) -> None:
@@ -74,8 +49,10 @@ def run(options: Namespace) -> None:
     if model and DATA have names, otherwise by position.
 
     Rows with empty cells are scored by their known cells. The score is exact if it has a
-    closed form, otherwise a mean over samples; --errors writes its standard error. A model that
-    was fitted with --given scores the other columns given these.
+    closed form, otherwise a mean over samples; --errors writes its standard error (0 if it is
+    exact) and the effective number of samples (inf if it is exact). A model that was fitted with
+    --given scores the other columns given these. A category that the model does not know is an
+    error; with --unknown=-inf such a row scores -inf.
 
     Rounded values are dequantised: the command averages the density over the rounding cell, which
     is one rounding step wide. If the cell is narrow, the density at the value itself is nearly the
@@ -97,74 +74,75 @@ def run(options: Namespace) -> None:
     for name in ("errors", "unknown"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
-    scored = (_by_cluster if options.dask else _by_this_process)(model, paths, options)
-    summary = Summary()
     names = COLUMNS if options.errors else COLUMNS[:1]
-    blocks = (
-        np.stack((part.log_prob, part.error, part.effective)[: len(names)], axis=1)
-        for part in summary.of(scored, options.out)
-    )
+    done: list[Batch] = []
+
+    def blocks():
+        scored = (_by_cluster if options.dask else _by_this_process)(model, paths, options)
+        with row_bar(options.out, unit_scale=True) as bar:
+            for found, batch in scored:
+                bar.update(batch.rows)
+                done.append(batch)
+                yield np.stack((found.log_prob, found.error, found.effective)[: len(names)], axis=1)
+
     if options.out:
-        write_table(options.out, names, blocks)
+        write_table(options.out, names, blocks())
     else:
-        for block in blocks:
+        for block in blocks():
             sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())
-    if options.weights and not summary.weight > 0:
-        raise UsageError(
-            f"--weights: {options.data}: column {options.weights!r}: expected one "
-            "above 0, got zero in every row"
-        )
-    for line in summary.notes(options):
-        note(line)
-    print(f"mean log-likelihood: {summary.mean:.6f} nats")
-    if options.out:
-        print("\n".join(summary.lines(several=len(paths) > 1)))
+    _summarise(done, options, several=len(paths) > 1)
 
 
 # A batch ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scored(Marginal):
-    """Scores of a batch of rows.
+class Batch(NamedTuple):
+    """A summary of the scores of a batch of rows.
 
-    ``weight`` (N,) is the weight of rows, ``incomplete`` the number of rows with empty cells, and
-    ``least`` holds (score, number of the row in its file, its cells) of the least likely ones.
+    ``total`` is the sum of the scores, ``error`` the largest standard error, and ``least``
+    holds (score, path, number of the row in its file, its cells) of the least likely rows.
     """
 
-    weight: np.ndarray
+    rows: int
+    impossible: int
+    unknown: int
     incomplete: int
-    least: list[tuple[float, int, str]]
+    total: float
+    error: float
+    least: list[tuple[float, str, int, str]]
 
 
-def scored_batches(model: Model, path: str, options: Namespace, alone: bool) -> Iterator[Scored]:
+def scored_batches(
+    model: Model, path: str, options: Namespace, alone: bool
+) -> Iterator[tuple[Marginal, Batch]]:
     """Yield the scores of a file or of built-in data, a batch of rows at a time.
 
     ``alone`` says that this is the only file: kernels need not be loaded for a few rows.
     """
     first = 0
-    for data in tables_for(model, path, options.header, options.weights):
-        data, weight = data.weighed(options.weights, first)
-        cells, sure = for_model(data, model)
-        say_remark(data, sure or first)
-        values = stacked(cells)
+    for data in tables_for(model, path, options.header):
+        values = stacked(for_model(data, model, told=first))
         with in_new_process(model.density, model.params, values, None, alone and not first):
             if isinstance(model.density, TableDensity):
                 found = _marginal(model.density, values, path, first, options.unknown)
             else:
                 found = Marginal.exact(log_prob(model.density, model.params, values))
-        known = np.sum(~np.isnan(found.log_prob))  # NaN is sorted behind all numbers
-        least = [
-            (
-                float(found.log_prob[k]),
-                first + k + 1,
-                _shown(values[k], model.columns or data.columns),
-            )
-            for k in np.argsort(found.log_prob, kind="stable")[: min(LEAST, known)]
-        ]
-        weight = np.ones(len(values)) if weight is None else weight
-        incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
-        yield Scored(found.log_prob, found.error, found.effective, weight, incomplete, least)
+        score = found.log_prob
+        unknown = int(np.sum(np.isnan(score)))  # NaN is sorted behind all numbers
+        least = np.argsort(score, kind="stable")[: min(LEAST, len(score) - unknown)]
+        names = model.columns or data.columns
+        yield (
+            found,
+            Batch(
+                len(score),
+                int(np.sum(score == -np.inf)),
+                unknown,
+                int(np.sum(np.any(np.isnan(data.values), axis=1))),
+                float(np.sum(score, dtype=np.float64)),
+                float(np.max(found.error)),
+                [(float(score[k]), path, first + k + 1, _shown(values[k], names)) for k in least],
+            ),
+        )
         first += len(values)
 
 
@@ -207,88 +185,49 @@ def _shown(cells, names):
 # All of them ------------------------------------------------------------------------------
 
 
-class Summary:
-    """A summary of all rows, gathered batch by batch."""
-
-    def __init__(self):
-        self.rows, self.impossible, self.unknown, self.incomplete, self.error = 0, 0, 0, 0, 0.0
-        self._weights, self._sums, self._least = [], [], []
-
-    def of(self, scored: Iterator[tuple[str, Scored]], shown: object) -> Iterator[Scored]:
-        """Yield the batches of files and gather them; count rows on a terminal if ``shown``."""
-        with row_bar(shown, unit_scale=True) as bar:
-            for path, part in scored:
-                bar.update(len(part.log_prob))
-                self._add(path, part)
-                yield part
-
-    def _add(self, path, part):
-        self.rows += len(part.log_prob)
-        self.impossible += int(np.sum(part.log_prob == -np.inf))
-        self.unknown += int(np.sum(np.isnan(part.log_prob)))
-        self.incomplete += part.incomplete
-        self.error = max(self.error, float(np.max(part.error)))
-        counts = part.weight > 0  # a weight of 0 times -inf counts as 0
-        self._weights.append(float(np.sum(part.weight)))
-        self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts], dtype=np.float64))
-        least = [(score, row, path, text) for score, row, text in part.least]
-        self._least = sorted(self._least + least, key=lambda one: one[0])[:LEAST]
-
-    @property
-    def weight(self) -> float:
-        """Return the total weight."""
-        return math.fsum(self._weights)
-
-    @property
-    def mean(self) -> float:
-        """Return the mean of all rows; NaN or -inf if one row has it."""
-        if not all(map(math.isfinite, self._sums)):
-            return float(np.sum(self._sums))
-        return math.fsum(self._sums) / self.weight
-
-    def notes(self, options: Namespace) -> Iterator[str]:
-        """Yield a line for each kind of row that has no plain score."""
-        if self.incomplete:
-            yield (
-                f"{self.incomplete:,} of {self.rows:,} rows have empty cells, and score the "
-                f"cells that are there; largest standard error {self.error:.3g} nats"
-                + ("" if options.errors or not self.error else " (--errors writes each)")
-            )
-        if self.impossible:
-            yield (
-                f"{self.impossible} {plural('row', self.impossible)} where the model's density is "
-                "zero or too small to compute"
-                + (", or with an unknown category" if options.unknown else "")
-                + ": -inf"
-            )
-        if self.unknown:
-            rows = plural("row", self.unknown)
-            yield f"{self.unknown} {rows} with a density that can't be computed: nan"
-
-    def lines(self, several: bool) -> Iterator[str]:
-        """Yield the least likely rows; rows have their file if there are several."""
-        if self._least:
-            yield (
-                f"least likely of {self.rows:,} rows:"
-                if self.rows > len(self._least)
-                else "rows, the least likely first:"
-            )
-        places = [
-            f"row {row:,}" + (f" of {path}" if several else "") for _, row, path, _ in self._least
-        ]
-        width = max(map(len, places), default=0)
-        for place, (score, _, _, text) in zip(places, self._least):
-            yield f"  {place:<{width}}  {score:>12.3f}  {text}"
+def _summarise(done, options, several):
+    """Print notes, the mean and, with --out, the least likely rows."""
+    rows, impossible, unknown, incomplete = (sum(counts) for counts in zip(*(b[:4] for b in done)))
+    error = max(batch.error for batch in done)
+    if incomplete:
+        note(
+            f"{incomplete:,} of {rows:,} rows have empty cells, and score the cells that are "
+            f"there; largest standard error {error:.3g} nats"
+            + ("" if options.errors or not error else " (--errors writes each)")
+        )
+    if impossible:
+        note(
+            f"{impossible} {plural('row', impossible)} where the model's density is zero or too "
+            f"small to compute{', or with an unknown category' * bool(options.unknown)}: -inf"
+        )
+    if unknown:
+        note(f"{unknown} {plural('row', unknown)} with a density that can't be computed: nan")
+    totals = [batch.total for batch in done]
+    finite = all(map(math.isfinite, totals))  # one row may have NaN or -inf
+    mean = math.fsum(totals) / rows if finite else float(np.sum(totals))
+    print(f"mean log-likelihood: {mean:.6f} nats")
+    if not options.out:
+        return
+    least = sorted((row for batch in done for row in batch.least), key=lambda row: row[0])[:LEAST]
+    if least:
+        print(
+            f"least likely of {rows:,} rows:"
+            if rows > len(least)
+            else "rows, the least likely first:"
+        )
+    places = [f"row {row:,}" + f" of {path}" * several for _, path, row, _ in least]
+    width = max(map(len, places), default=0)
+    for place, (score, _, _, text) in zip(places, least):
+        print(f"  {place:<{width}}  {score:>12.3f}  {text}")
 
 
 # Where they are scored --------------------------------------------------------------------
 
 
 def _by_this_process(model, paths, options):
-    """Yield (path, Scored) of every batch, in order."""
+    """Yield the scores of every batch, in order."""
     for path in paths:
-        for part in scored_batches(model, path, options, len(paths) == 1):
-            yield path, part
+        yield from scored_batches(model, path, options, len(paths) == 1)
 
 
 def _by_cluster(model, paths, options):
@@ -322,8 +261,8 @@ def _by_cluster(model, paths, options):
                 reason = f"lost it before {path} was scored: {_reason(error)}"
                 raise UsageError(f"--dask: scheduler {options.dask}: {reason}") from None
             task.release()
-            for part in parts:
-                yield path, part
+            for found, batch in parts:
+                yield found, batch._replace(least=[(s, path, *rest) for s, _, *rest in batch.least])
     finally:
         with suppress(Exception):  # the scheduler may be gone
             client.close(timeout=2)
@@ -345,7 +284,9 @@ def _ping(distributed, address):
         raise call.error
 
 
-def score_file(path: str, model: Model, options: Namespace, alone: bool) -> list[Scored]:
+def score_file(
+    path: str, model: Model, options: Namespace, alone: bool
+) -> list[tuple[Marginal, Batch]]:
     """Return :func:`scored_batches` of a file as a list: the task of a worker."""
     with ONE_AT_A_TIME:
         return list(scored_batches(model, path, options, alone))

@@ -1,6 +1,7 @@
 """Test ``nfref fit``: keep a tenth of the rows, and score candidates and baselines on them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +11,9 @@ from nfref.runtime.annotations import Any, Array, Places, Sequence
 from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.kernel_density import KernelDensity
-from nfref.tables.densities.mixture import GaussianMixture
-from nfref.tables.densities.pool import FittedFlow, mean_and_error
+from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.fitting.candidates import MIXTURE_ROWS
-from nfref.tables.fitting.folds import held_out_copies, held_out_count, point_mass_rows
+from nfref.tables.fitting.folds import held_out_copies, point_mass_rows
 from nfref.tables.fitting.gaps import uninformative_rows
 from nfref.tables.fitting.results import CandidateResult, CandidateTable, Fitted, nats
 from nfref.tables.queries.answers import log_marginal
@@ -24,8 +23,6 @@ from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 LEAST_ROWS = 5
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
 KERNELS = 4000  # most rows that have kernels
-FAR = 10  # standard errors from which a density counts as worse than a Gaussian
-FEW_TESTS = 20  # test rows below which their scores say little
 
 
 @dataclass(frozen=True)
@@ -169,48 +166,43 @@ def table_lines(
     """Compare every candidate, the pool and, if asked for, baselines on the test rows."""
     density, cells = fitted.density, data.table.cells()
     every, train = split.test(cells), split.train(cells)
-    if len(tests.part) < len(every):
+    whole = len(tests.part) == len(every)
+    if not whole:
         yield from _score_of_known_cells(density, every)
         if not len(tests.part):
             yield f"no test row of {split.tests:,} is without empty cells: nothing to compare by"
             return
         yield f"{len(tests.part):,} of {split.tests:,} test rows are without empty cells:"
     compared = compare_candidates(fitted, tests)
-    notes: list[str] = []
-    whole = len(tests.part) == len(every)
     if baselines and not density.given and whole and len(train.whole) == len(train):
-        others, notes = compare_baselines(density, train, tests, data.truth)
-        compared += others
+        compared += compare_baselines(density, train, tests, data.truth)
     yield repr(CandidateTable(compared, "test nats per row"))
-    yield from (f"note: {note}" for note in notes)
 
 
 def compare_candidates(fitted: Fitted, tests: ScoredRows) -> list[CandidateResult]:
     """Score the candidates of a pool, and the pool if it has several, on test rows."""
-    tried, pool, test = fitted.tried[:-1], fitted.density.pool, tests.part
+    tried, pool, weight = fitted.tried[:-1], fitted.density.pool, tests.part.weight
     found = []
     if pool is not None and tests.members is not None:
         others = tests.total - pool.pooled(tests.members)
         by_name = dict(zip(pool.shares, pool.by_name(tests.members).T))
         found = [
-            _scored(one.name, others + by_name[one.name], test, one.weight, one.seconds)
+            CandidateResult.of(
+                one.name, others + by_name[one.name], weight, one.weight, one.seconds
+            )
             for one in tried
             if one.name in by_name
         ]
     if len(found) != 1:
-        seconds = sum(one.seconds or 0.0 for one in tried)
-        found.append(_scored(fitted.tried[-1].name, tests.total, test, 1.0, seconds))
+        name, seconds = fitted.tried[-1].name, sum(one.seconds or 0.0 for one in tried)
+        found.append(CandidateResult.of(name, tests.total, weight, 1.0, seconds))
     return found
-
-
-def _scored(name, log_prob, test, weight=None, seconds=None):
-    return CandidateResult.of(name, log_prob, test.weight, weight, seconds)
 
 
 def compare_baselines(
     density: TableDensity, train: Part, tests: ScoredRows, truth: Any = None
-) -> tuple[list[CandidateResult], list[str]]:
-    """Score baselines on test rows, and note what the comparison shows.
+) -> list[CandidateResult]:
+    """Score a Gaussian, a kernel density and the true density, if it is known, on test rows.
 
     Parameters
     ----------
@@ -219,62 +211,21 @@ def compare_baselines(
         Without missing cells.
     tests : ScoredRows
     truth : object, optional
-        The density of the table, if it is known.
+        The density of the table.
     """
     train, test = train.dequantised(density), tests.part
-    found, notes = [], []
-    rows = np.stack(test.table, axis=1)
+    rows, found = np.stack(test.table, axis=1), {}
     if all(isinstance(column, Continuous) for column in density.columns):
-        try:
-            with np.errstate(all="ignore"):  # these units are not robust
-                gaussian = Gaussian.fit(np.stack(train.table, axis=1), train.weight).log_prob(rows)
-            found.append(_scored("full Gaussian", gaussian, test))
-            notes += _worse_than_gaussian(tests.total - gaussian, test)
-        except (ValueError, np.linalg.LinAlgError):
-            pass
+        with suppress(ValueError, np.linalg.LinAlgError), np.errstate(all="ignore"):
+            gaussian = Gaussian.fit(np.stack(train.table, axis=1), train.weight)
+            found["full Gaussian"] = gaussian.log_prob(rows)  # these units are not robust
         _, known, _ = density.encode(train.table)
         _, u, log_slope = density.encode(test.table)
-        members = () if density.pool is None else density.pool.members
-        if all(isinstance(member, FittedFlow) for member in members):
-            mixture = _mixture(known[:MIXTURE_ROWS], train.weight[:MIXTURE_ROWS])
-            name = f"Gaussian mixture of {mixture.components}"
-            if mixture.collapsed:
-                name += " (collapsed)"
-                notes.append(
-                    f"{mixture.collapsed} of the mixture's {mixture.components} components have "
-                    "shrunk onto repeated values, as far as they may: do not compare with its score"
-                )
-            found.append(_scored(name, mixture.log_prob(u) + log_slope, test))
         kernels = KernelDensity.choose(known[:KERNELS], weight=train.weight[:KERNELS])
-        found.append(_scored("kernel density", kernels.log_prob(u) + log_slope, test))
+        found["kernel density"] = kernels.log_prob(u) + log_slope
     if truth is not None:
-        found.append(_scored("true density", truth.log_prob(rows), test))
-    return found, notes
-
-
-def _worse_than_gaussian(difference, test):
-    """Return a note that a density is worse than the Gaussian, if the rows show that it is."""
-    mean, error = mean_and_error(difference, test.weight)
-    if not (mean == -np.inf or mean < -FAR * error):
-        return []
-    if len(test) < FEW_TESTS:
-        return [f"{len(test)} test rows say little"]
-    return [
-        f"it is worse than the Gaussian by {-mean:.3g} nats per row, more than {FAR} standard "
-        "errors: it needs more rows, or --flow auto, whose pool holds a Gaussian too"
-    ]
-
-
-def _mixture(u, weight):
-    """Return the Gaussian mixture that is likeliest for a tenth of the rows."""
-    held = max(held_out_count(len(u), 0.1), 1)
-    return GaussianMixture.choose(
-        u[held:],
-        u[:held],
-        np.random.default_rng(0),
-        weight=weight[held:],
-        validation_weight=weight[:held],
-    )
+        found["true density"] = truth.log_prob(rows)
+    return [CandidateResult.of(name, score, test.weight) for name, score in found.items()]
 
 
 def _score_of_known_cells(density, part):

@@ -172,7 +172,7 @@ OUT = ("--out", "kept.npz")
             "--out: expected a file of its own",
         ),
         (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),
-        (("sample", "model.npz"), "-n: expected the number of rows to sample, got none"),
+        (("sample", "model.npz"), "the following arguments are required: -n"),
         (("sample", "model.npz", "-n", "1", "--out", "model.npz"), "--out: expected a file of its"),
         (
             ("plot", "model.npz", "--data", "narrow.csv", "--out", "a.png"),

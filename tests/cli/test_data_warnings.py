@@ -10,24 +10,6 @@ from nfref.tables.schema.columns import Continuous
 from tests.cli.commands import COLUMNS, MAF, in_process, people, succeeds, write_people
 
 
-@pytest.mark.thorough
-def test_ties_collapse_the_mixture_and_are_said_to(tmp_path):
-    rows = np.random.default_rng(0).standard_normal((2000, 2))
-    for k in range(8):  # each in less than a tenth of the rows, on no rounding grid
-        rows[k::12, 1] = np.sqrt(k)
-    write_people(tmp_path / "t.csv", rows=rows, header=("a", "b"))
-    output = succeeds("fit", "t.csv", *MAF, cwd=tmp_path)
-    assert "(collapsed)" in output
-    assert "the mixture's" in output and "shrunk onto repeated values" in output
-
-
-def test_a_flow_far_below_the_gaussian_is_said_to_be(tmp_path):
-    mixing = np.array([[1, 2, 0], [0, 1e-4, 1], [1, 0, 0]])
-    write_people(tmp_path / "t.csv", rows=people(400) @ mixing)
-    output = succeeds("fit", "t.csv", "--flow", "planar", "--time", "1e-9", cwd=tmp_path)
-    assert "note: it is worse than the Gaussian by" in output
-
-
 def test_duplicates_are_counted(tmp_path):
     write_people(tmp_path / "t.csv", rows=np.concatenate([people(50), people(50)[:7]]))
     noticed = succeeds("fit", "t.csv", "--flow", "gaussian", cwd=tmp_path)
