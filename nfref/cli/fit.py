@@ -285,7 +285,7 @@ class Task:
         for line in notes.notes_on(self.data, self.columns, self.given):
             note(line)
         say(f"{notes.sizes_of(self.data, self.weight)}; {self.split}")
-        say(notes.summary_of(self.data, self.columns, self.given))
+        say(notes.summary_of(self.columns, self.given))
         for line in notes.about_supports(self.supports):
             say(line)
 

@@ -9,6 +9,7 @@ import numpy as np
 from nfref import __version__
 from nfref.cli.arguments import MODEL, UsageError
 from nfref.cli.model_rows import check_there, loaded_model
+from nfref.cli.notes import described
 from nfref.cli.streams import printable
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
@@ -19,9 +20,6 @@ from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.files.posterior_record import PosteriorRecord
 from nfref.tables.reading.table import numbered_columns
-from nfref.tables.schema.columns import Continuous
-
-LABELS = 8  # of a category that are listed
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -83,9 +81,9 @@ def _about_table(density):
     """Return the columns and the pool by member."""
     given = [column for column in density.columns if column.name in density.given]
     own = [column for column in density.columns if column.name not in density.given]
-    lines = {"columns": f"{len(own)}: {', '.join(map(_described, own))}"}
+    lines = {"columns": f"{len(own)}: {', '.join(map(described, own))}"}
     if given:
-        lines["given"] = f"{len(given)}: {', '.join(map(_described, given))}"
+        lines["given"] = f"{len(given)}: {', '.join(map(described, given))}"
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
@@ -99,17 +97,6 @@ def _about_table(density):
             outline = f"{_outline(flow.density.flow)}, {_size(flow.params)}"
             lines[name] = f"{number} of " * (number > 1) + outline
     return lines
-
-
-def _described(column):
-    """Return the name of a column, with its kind, labels and atoms."""
-    about = "" if column.kind == "real" else column.kind
-    if column.kind == "category":
-        more = f", ... of {len(column.labels)}" * (len(column.labels) > LABELS)
-        about += f": {', '.join(map(str, column.labels[:LABELS]))}{more}"
-    elif isinstance(column, Continuous) and column.atoms:
-        about += f"; atoms {', '.join(f'{atom:g}' for atom in column.atoms)}"
-    return f"{column.name} ({about.removeprefix('; ')})" if about else column.name
 
 
 def _size(params):

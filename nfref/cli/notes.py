@@ -6,60 +6,51 @@ from shlex import quote
 import numpy as np
 
 from nfref.cli.data import Data, about_missing
+from nfref.cli.streams import printable
 from nfref.runtime.annotations import Array, Iterator, Sequence
 from nfref.runtime.checks import plural
 from nfref.tables.fitting.gaps import uninformative_rows
-from nfref.tables.schema.column_inference import labels_repeat, minutes_of_real
-from nfref.tables.schema.columns import Category, Column, Continuous, is_missing
+from nfref.tables.schema.column_inference import labels_repeat
+from nfref.tables.schema.columns import Category, Column, Continuous
 from nfref.tables.schema.distinct_rows import effective_rows
 
 _NINES = re.compile("-?99+")  # codes of missing numbers in surveys and measurements
 COARSE = 10  # rows a distinct value from which a column counts as coarse
 ORDERED = 20  # fewest rows for which ordered whole numbers look like names of rows
-LONG = 0.2  # minutes of a processor from which a note says what simple densities take
-NAMED = 5  # most columns that one line names
+NAMED = 5  # most columns that a note names
+MOST = 20  # most columns that the line about all of them names
+LABELS = 8  # of a category that are listed
 OFTEN = 0.2  # share of the rows from which one value counts as frequent
 
 
 def sizes_of(data: Data, weight: Array | None) -> str:
     """Say how many rows and columns there are."""
-    rows = f"{data.name}: {len(data.values):,} {plural('row', len(data.values))}"
+    rows, columns = len(data.values), len(data.columns)
+    said = f"{data.name}: {rows:,} {plural('row', rows)}"
     if weight is not None:
-        rows += f" with weights (effective number {effective_rows(weight, len(weight)):,.1f})"
-    columns = f"{len(data.columns)} {plural('column', len(data.columns))}"
-    part = (
-        "" if data.total is None else f", a sample of {len(data.values):,} of {data.total:,} rows"
-    )
-    return f"{rows}, {columns}{part}"
+        said += f" with weights (effective number {effective_rows(weight, rows):,.1f})"
+    said += f", {columns} {plural('column', columns)}"
+    return said if data.total is None else f"{said}, a sample of {rows:,} of {data.total:,} rows"
 
 
-def summary_of(data: Data, columns: Sequence[Column], given: Sequence[str]) -> str:
+def summary_of(columns: Sequence[Column], given: Sequence[str]) -> str:
     """Say in one line what the columns are."""
-    real = [column for column in columns if isinstance(column, Continuous)]
-    steps = [f"{column.name!r} {column.step:g}" for column in real if column.step is not None]
-    atoms = [
-        f"{column.name!r} {', '.join(f'{atom:g}' for atom in column.atoms)}"
-        for column in real
-        if column.atoms and column.name not in given
-    ]
-    of_kind = {
-        kind: [repr(column.name) for column in columns if column.kind == kind]
-        for kind in ("category", "count")
-    }
-    empty = sum(bool(is_missing(values).any()) for values in data.table.cells())
-    found = [
-        *((len(names), kind, names) for kind, names in of_kind.items()),
-        (len(real), "of real numbers", []),
-        (len(steps), "rounded", steps),
-        (len(atoms), "with a value that many rows share", atoms),
-        (empty, "with empty cells", []),
-        (len(given), "given", [repr(name) for name in given]),
-    ]
-    return "columns: " + ", ".join(
-        f"{number:,} {what}" + (f" ({_listed(names)})" if names else "")
-        for number, what, names in found
-        if number
-    )
+    own = _listed([described(column) for column in columns if column.name not in given], MOST)
+    beside = _listed([described(column) for column in columns if column.name in given], MOST)
+    return printable(f"columns: {own}" + f"; given {beside}" * bool(given))
+
+
+def described(column: Column) -> str:
+    """Return the name of a column with what is special about it: kind, labels, step, atoms."""
+    about = [] if column.kind == "real" else [column.kind]
+    if isinstance(column, Category):
+        about = [f"category: {_listed(list(map(str, column.labels)), LABELS)}"]
+    elif isinstance(column, Continuous):
+        if column.step is not None:
+            about.append(f"rounded to {column.step:g}")
+        if column.atoms:
+            about.append(f"atoms {', '.join(f'{atom:g}' for atom in column.atoms)}")
+    return f"{column.name} ({'; '.join(about)})" if about else column.name
 
 
 def notes_on(data: Data, columns: Sequence[Column], given: Sequence[str]) -> Iterator[str]:
@@ -67,7 +58,6 @@ def notes_on(data: Data, columns: Sequence[Column], given: Sequence[str]) -> Ite
     yield from about_names_of_rows(data, columns)
     yield from about_ties(data, columns)
     yield from about_empty_cells(data, given)
-    yield from about_time(columns)
 
 
 def about_names_of_rows(data: Data, columns: Sequence[Column]) -> Iterator[str]:
@@ -143,20 +133,10 @@ def about_empty_cells(data: Data, given: Sequence[str]) -> Iterator[str]:
         yield f"left out {left_out:,} {plural('row', left_out)} {without}"
 
 
-def about_time(columns: Sequence[Column]) -> Iterator[str]:
-    """Say what the simple densities of many real columns take."""
-    real = sum(isinstance(column, Continuous) for column in columns)
-    if minutes_of_real(real) > LONG:
-        yield (
-            f"{real:,} real columns: the simple densities take about {minutes_of_real(real):.1f} "
-            "minutes of a processor, before any flow, and an eighth of that for half of the columns"
-        )
-
-
-def _listed(parts):
+def _listed(parts, most=NAMED):
     """List the first parts, and how many more there are."""
-    more = f" and {len(parts) - NAMED:,} more" if len(parts) > NAMED else ""
-    return ", ".join(parts[:NAMED]) + more
+    more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
 
 
 def _without(name):

@@ -53,9 +53,11 @@ def run(options: Namespace) -> None:
     if options.kind == "training":
         _save("MODEL", options.out, lambda plots: plots.loss_curves(_histories(model)))
         return say_written(options.out)
-    if options.data is None and options.kind != "samples":
+    x = None
+    if options.data is not None:
+        x = _rows_for(model, options.data, options.header)
+    elif options.kind != "samples":
         raise UsageError(f"--data: expected rows, for --kind {options.kind}; got none")
-    x = None if options.data is None else _rows_for(model, options.data, options.header)
     columns = model.columns or numbered_columns(model.density.dim)
     density: Any = model.density
     if isinstance(density, TableDensity):
@@ -67,10 +69,7 @@ def run(options: Namespace) -> None:
         density = AsDensity(density, () if x is None else list(x.T))
         if x is not None:
             x = density.numbers(list(x.T))[_not_fitted(model, x)]
-    if options.kind == "samples":
-        plot_density("--out", options.out, density, model.params, columns, x)
-    else:
-        _compare(options, density, model.params, columns, x)
+    plot_density("--out", options.out, density, model.params, columns, x, options.kind)
     say_written(options.out)
 
 
@@ -122,18 +121,6 @@ def _histories(model):
 # Pictures ---------------------------------------------------------------------------------
 
 
-def _compare(options, density, params, columns, x):
-    """Plot data beside samples of the model."""
-    samples = density.sample(params, np.random.default_rng(0), SAMPLES)
-    if options.kind == "marginals":
-        shown = _shown(density, columns)
-        _save("--out", options.out, lambda plots: plots.marginals(x, samples, shown))
-    else:
-        with np.errstate(all="ignore"):
-            scores = [density.log_prob(params, rows) for rows in (x, samples)]
-        _save("--out", options.out, lambda plots: getattr(plots, options.kind)(*scores))
-
-
 def plot_density(
     option: str,
     path: Any,
@@ -141,6 +128,7 @@ def plot_density(
     params: Any,
     columns: Sequence[str],
     x: Array | None = None,
+    kind: str = "samples",
 ) -> None:
     """Plot data against samples; for two columns the log-density too.
 
@@ -154,19 +142,28 @@ def plot_density(
     params : nested dicts and lists of arrays
     columns : sequence of str
     x : (N, D) array, optional
-        Rows to compare with.
+        Rows to compare with; all kinds but samples need some.
+    kind : str
+        One of ``KINDS`` but training.
     """
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
-    shown = _shown(density, columns)
-    if x is not None and len(x) > SAMPLES:
+    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
+    shown = [_plotted(name, column) for name, column in zip(columns, kinds)]
+    if x is not None and len(x) > SAMPLES and kind == "samples":
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
 
     def draw(plots):
-        if density.dim == 2:
+        if kind == "samples" and density.dim == 2:
             return plots.triptych(density, params, x, rng=rng, columns=shown)
-        samples = density.sample(params, rng, SAMPLES if x is None else len(x))
-        return plots.corner(x, samples, shown)
+        samples = density.sample(
+            params, rng, len(x) if kind == "samples" and x is not None else SAMPLES
+        )
+        if kind == "samples":
+            return plots.corner(x, samples, shown)
+        if kind == "marginals":
+            return plots.marginals(x, samples, shown)
+        return getattr(plots, kind)(*(density.log_prob(params, rows) for rows in (x, samples)))
 
     _save(option, path, draw)
 
@@ -183,12 +180,6 @@ def _save(option, path, draw):
         raise UsageError(f"{option}: no picture of this model: {error}") from None
 
 
-def _shown(density, columns):
-    """Return how columns are plotted."""
-    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
-    return [_plotted(name, kind) for name, kind in zip(columns, kinds)]
-
-
 def _plotted(name, kind):
     """Return how a column is plotted; ``kind`` is that of a table's density, or None."""
     from nfref.plots import PlottedColumn
@@ -196,12 +187,8 @@ def _plotted(name, kind):
     # $ starts a formula; a long name would fill the picture and take most of its time.
     name = printable(name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}...")
     name = name.replace("$", r"\$")
-    if kind is None:
-        return PlottedColumn(name)
+    if kind is None or getattr(kind, "period", None) is not None:
+        return PlottedColumn(name)  # samples on a circle are in the turn of the data
     if kind.kind == "category":
         return PlottedColumn(name, tuple(printable(str(label)) for label in kind.labels))
-    if kind.kind == "count":
-        return PlottedColumn(name, whole=True, low=kind.low, high=kind.high)
-    if kind.period is not None:  # samples are in the turn of the data
-        return PlottedColumn(name)
-    return PlottedColumn(name, low=kind.low, high=kind.high)
+    return PlottedColumn(name, whole=kind.kind == "count", low=kind.low, high=kind.high)

@@ -5,8 +5,6 @@ import pandas as pd
 import pytest
 
 from nfref.cli import main
-from nfref.cli.notes import about_time
-from nfref.tables.schema.columns import Continuous
 from tests.cli.commands import COLUMNS, MAF, in_process, people, succeeds, write_people
 
 
@@ -50,10 +48,10 @@ def test_three_lines_say_what_was_found(tmp_path):
     )
     assert found == (
         "t.csv: 200 rows, 3 columns; 200 distinct rows, 20 of them kept for the test\n"
-        "columns: 3 of real numbers, 1 rounded ('height' 1e-05)\n"
+        "columns: height (rounded to 1e-05), body weight, age (0:inf)\n"
         "supports: 'age' positive; --column NAME=real undoes one\n"
     )
-    assert asked == "".join(found.splitlines(keepends=True)[:2])
+    assert asked == "".join(found.splitlines(keepends=True)[:2]).replace(" (0:inf)", "")
 
 
 def test_a_value_that_repeats_is_noticed(tmp_path):
@@ -61,7 +59,7 @@ def test_a_value_that_repeats_is_noticed(tmp_path):
     rows[:30, 2] = 7.5
     write_people(tmp_path / "t.csv", rows=rows)
     output = succeeds("fit", "t.csv", *MAF, cwd=tmp_path)
-    assert "1 with a value that many rows share ('age' 7.5)" in output
+    assert "atoms 7.5)" in output
 
 
 def test_linearly_dependent_columns_are_refused_by_name(tmp_path):
@@ -105,7 +103,7 @@ def test_numbers_with_commas_are_named_where_their_halves_cannot_be_columns(tmp_
     assert "column 'x1': expected values that differ" in error
 
 
-def test_what_wide_tables_take_is_said_or_refused(tmp_path, monkeypatch, capsys):
+def test_too_wide_tables_are_refused(tmp_path, monkeypatch, capsys):
     """Ten thousand columns once took the command for hours, without a line."""
     monkeypatch.chdir(tmp_path)
     np.save("t.npy", np.random.default_rng(0).standard_normal((20, 2001)))
@@ -116,9 +114,3 @@ def test_what_wide_tables_take_is_said_or_refused(tmp_path, monkeypatch, capsys)
         "densities take 4 minutes or more; leave columns out, or fit their principal components"
     )
     assert error.count("\n") == 1 and not (tmp_path / "m.npz").exists()
-    columns = [Continuous(f"x{k}") for k in range(1000)]
-    assert [*about_time(columns)] == [
-        "1,000 real columns: the simple densities take about 0.5 minutes of a processor, before "
-        "any flow, and an eighth of that for half of the columns"
-    ]
-    assert not [*about_time(columns[:500])]

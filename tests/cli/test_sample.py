@@ -107,7 +107,7 @@ def test_info(folder):
     output = succeeds("info", "people.npz", cwd=folder)
     for part in (
         "RealNVP(layers=8, hidden=(64, 64))",
-        "3: height, body weight, age",
+        "3: height (rounded to 1e-05), body weight, age",
         "1 member",
         "144 rows to train",
         "float64",
