@@ -6,10 +6,13 @@
 import contextlib
 import math
 import os
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
+
+SHOWN = 40  # most characters of a wrong value in a message
 
 
 class UsageError(Exception):
@@ -73,44 +76,6 @@ def table_path(text: str) -> str:
     return "/dev/stdin" if text == "-" else text
 
 
-def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
-    """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
-
-    def read(text):
-        try:
-            number = int(text)
-        except ValueError:
-            from nfref.runtime.checks import shortened
-
-            raise ArgumentTypeError(f"expected a whole number, got {shortened(text)}") from None
-        if number < minimum:
-            raise ArgumentTypeError(f"expected at least {minimum}, got {number}")
-        if number > maximum:
-            raise ArgumentTypeError(f"expected at most {maximum}, got {number}")
-        return number
-
-    return read
-
-
-def positive(text: str) -> float:
-    """Read a finite number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"expected a number, got {text!r}") from None
-    if not 0 < number < math.inf:
-        raise ArgumentTypeError(f"expected a finite number above 0, got {text}")
-    return number
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Read names of columns, as in x1,x2."""
-    found = tuple(name.strip() for name in text.split(","))
-    if not all(found):
-        raise ArgumentTypeError(f"expected names of columns, as in x1,x2; got {text!r}")
-    return found
-
-
 def floats(text: str, separator: str) -> tuple[float, ...]:
     """Return the numbers of a text, or none if a part of it is not a number."""
     try:
@@ -119,12 +84,37 @@ def floats(text: str, separator: str) -> tuple[float, ...]:
         return ()
 
 
-def share(text: str) -> float:
-    """Read a number above 0 and below 1."""
-    found = floats(text, ",")
-    if len(found) != 1 or not 0 < found[0] < 1:
-        raise ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
-    return found[0]
+def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
+    """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
+
+    def read(text):
+        found = int(text) if re.fullmatch(r"-?\d{1,99}", text) else minimum - 1
+        if not minimum <= found <= maximum:
+            words = f"expected a whole number from {minimum} to {maximum:.2g}"
+            raise ArgumentTypeError(f"{words}, got {text[:SHOWN]!r}")
+        return found
+
+    return read
+
+
+def above_zero(limit: float) -> Callable[[str], float]:
+    """Return a type of option: a number above 0 and below ``limit``."""
+
+    def read(text):
+        found = floats(text, ",")
+        if len(found) != 1 or not 0 < found[0] < limit:
+            raise ArgumentTypeError(f"expected a number above 0 and below {limit:g}, got {text!r}")
+        return found[0]
+
+    return read
+
+
+positive, share = above_zero(math.inf), above_zero(1)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names of columns, as in x1,x2."""
+    return tuple(name.strip() for name in text.split(","))
 
 
 def conditions(text: str) -> tuple[tuple[str, str], ...]:

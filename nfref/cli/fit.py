@@ -370,13 +370,7 @@ def _write_model(place, task, fitted, tests, options):
         if task.split.of_copies or not len(test)
         else as_text(keys_of(fitted.density, test.at(slice(KEPT_KEYS)).table)),
         "candidates": [
-            {
-                "name": one.name,
-                "weight": one.weight,
-                "message": one.message,
-                "history": one.history,
-                "validation": {"mean": one.mean, "standard_error": _or_none(one.error)},
-            }
+            {"name": one.name, "weight": one.weight, "message": one.message, "history": one.history}
             for one in fitted.tried
         ],
         "test": {"mean": _or_none(mean), "standard_error": _or_none(error)},

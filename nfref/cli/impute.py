@@ -4,16 +4,9 @@ from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
+from nfref.cli import model_rows
 from nfref.cli.arguments import DATA, HEADER, MODEL, SEED
 from nfref.cli.data import about_missing, load
-from nfref.cli.model_rows import (
-    check_output,
-    loaded_model,
-    partial_cells,
-    texts_for,
-    unknown_to,
-    whole_columns,
-)
 from nfref.cli.predict import answered
 from nfref.cli.streams import note, row_bar, say, say_written
 from nfref.runtime.checks import plural
@@ -44,15 +37,15 @@ def run(options: Namespace) -> None:
     example:
       nfref impute people.npz people.csv --out filled.csv
     """
-    check_output(options.out, options.model, options.data)
-    model = loaded_model(options.model, table_for="MODEL")
-    data = load(options.data, options.header, texts_for(model), may_be_empty=True)
+    model_rows.check_output(options.out, options.model, options.data)
+    model = model_rows.loaded_model(options.model, table_for="MODEL")
+    data = load(options.data, options.header, model_rows.texts_for(model), may_be_empty=True)
     density = model.density
     names = [column.name for column in density.columns]
-    cells = partial_cells(
+    cells = model_rows.partial_cells(
         data, model, optional=[name for name in names if name not in density.given]
     )
-    unknown = unknown_to(model, data.columns, data.table.named)
+    unknown = model_rows.unknown_to(model, data.columns, data.table.named)
     if unknown:
         listed = quoted_names(unknown)
         note(f"columns that the model does not know are written as they are: {listed}")
@@ -70,7 +63,7 @@ def run(options: Namespace) -> None:
         found.update(zip(names, impute(density, some[: len(names)], rng)))
         return stacked([found[name] for name in order])
 
-    integers = whole_columns(density.columns, cells)
+    integers = model_rows.whole_columns(density.columns, cells)
     integers += [
         name
         for name, values in others.items()

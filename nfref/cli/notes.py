@@ -66,17 +66,13 @@ def about_names_of_rows(data: Data, columns: Sequence[Column]) -> Iterator[str]:
         values = values[~np.isnan(values)]
         if data.table.named and column.name == "x1" and "x2" not in data.columns:
             values = np.sort(values)  # the index of pandas, which has no name; rows may be shuffled
-        steps, words = np.diff(values), ""
+        steps = np.diff(values)
         if isinstance(column, Category):
             if len(column.labels) == len(data.values):
-                words = "differs in every row, like names of rows"
-        elif len(values) > 2 and np.all(steps == 1):
-            words = "only numbers the rows"
+                yield f"{column.name!r} differs in every row: {_without(column.name)}"
         elif len(values) >= ORDERED and np.all(values == np.round(values)):
             if np.all(steps > 0) or np.all(steps < 0):
-                words = "holds different whole numbers in order, like names of rows"
-        if words:
-            yield f"{column.name!r} {words}: {_without(column.name)}"
+                yield f"{column.name!r} numbers the rows: {_without(column.name)}"
 
 
 def about_ties(data: Data, columns: Sequence[Column]) -> Iterator[str]:

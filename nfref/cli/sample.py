@@ -6,16 +6,8 @@ from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
+from nfref.cli import model_rows
 from nfref.cli.arguments import GIVEN, MODEL, OUT, SEED, UsageError, blamed, count, positive
-from nfref.cli.model_rows import (
-    check_of_table,
-    check_output,
-    given_values,
-    loaded_model,
-    text_columns,
-    whole_columns,
-    write_rows,
-)
 from nfref.cli.streams import note
 from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural
@@ -50,15 +42,15 @@ def run(options: Namespace) -> None:
       nfref sample wine.npz -n 1000 --seed 1 --out new.csv
       nfref sample wine.npz -n 1000 --given alcohol=12,pH=3.1
     """
-    check_output(options.out, options.model, what="rows")
-    model = loaded_model(options.model)
+    model_rows.check_output(options.out, options.model, what="rows")
+    model = model_rows.loaded_model(options.model)
     if options.within is not None:
-        check_of_table(model, options.model, "--within")
-    given = given_values(model, options.given, options.model)
+        model_rows.check_of_table(model, options.model, "--within")
+    given = model_rows.given_values(model, options.given, options.model)
     if options.out:
-        writer(options.out, bool(text_columns(model)))
+        writer(options.out, bool(model_rows.text_columns(model)))
         _check_disk(options.out, options.n, model.density.dim)
-    whole = whole_columns(getattr(model.density, "columns", ()))
+    whole = model_rows.whole_columns(getattr(model.density, "columns", ()))
     overflown = 0
 
     def blocks():
@@ -69,7 +61,7 @@ def run(options: Namespace) -> None:
             yield values
 
     columns = model.columns or numbered_columns(model.density.dim)
-    write_rows(options.out, columns, blocks(), {*whole} - {*given})
+    model_rows.write_rows(options.out, columns, blocks(), {*whole} - {*given})
     if overflown:
         note(f"{overflown} {plural('row', overflown)} with numbers too large to compute")
 

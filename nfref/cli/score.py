@@ -131,41 +131,35 @@ def scored_batches(
         unknown = int(np.sum(np.isnan(score)))  # NaN is sorted behind all numbers
         least = np.argsort(score, kind="stable")[: min(LEAST, len(score) - unknown)]
         names = model.columns or data.columns
-        yield (
-            found,
-            Batch(
-                len(score),
-                int(np.sum(score == -np.inf)),
-                unknown,
-                int(np.sum(np.any(np.isnan(data.values), axis=1))),
-                float(np.sum(score, dtype=np.float64)),
-                float(np.max(found.error)),
-                [(float(score[k]), path, first + k + 1, _shown(values[k], names)) for k in least],
-            ),
+        batch = Batch(
+            len(score),
+            int(np.sum(score == -np.inf)),
+            unknown,
+            int(np.sum(np.any(np.isnan(data.values), axis=1))),
+            float(np.sum(score, dtype=np.float64)),
+            float(np.max(found.error)),
+            [(float(score[k]), path, first + k + 1, _shown(values[k], names)) for k in least],
         )
+        yield found, batch
         first += len(values)
 
 
-def _marginal(density, values, path, first, unknown):
-    """Return the Marginal of rows; those of an unknown category get -inf if they may be there."""
-    values, score_of = values.copy(), {-np.inf: np.zeros(len(values), bool)}
+def _marginal(density, values, path, first, asked):
+    """Return the Marginal of rows; those of an unknown category get -inf if that is asked for."""
+    known, score = values.copy(), np.zeros(len(values))  # NaN if a given category is unknown
     for k, column in enumerate(density.columns):
         if column.kind == "category":
             labels = {*column.labels, None}
             strange = np.array([cell not in labels and cell == cell for cell in values[:, k]], bool)
-            if unknown:
-                values[strange, k] = column.labels[0]
-            kind = np.nan if column.name in density.given else -np.inf
-            score_of[kind] = score_of.get(kind, False) | strange
-    advice = ""
-    if not unknown and any(map(np.any, score_of.values())):
-        advice = "; --unknown=-inf gives such rows -inf"
+            score[strange] += np.nan if column.name in density.given else -np.inf
+            known[strange, k] = column.labels[0]
+    rows = score != 0
+    advice = "" if asked or not np.any(rows) else "; --unknown=-inf gives such rows -inf"
     try:
-        found = marginal_of(density, values, first + 1, None)
+        found = marginal_of(density, known if asked else values, first + 1, None)
     except ValueError as error:
         raise UsageError(f"{path}: {error}{advice}") from None
-    for score, rows in score_of.items():
-        found.log_prob[rows], found.error[rows], found.effective[rows] = score, 0, np.inf
+    found.log_prob[rows], found.error[rows], found.effective[rows] = score[rows], 0, np.inf
     return found
 
 

@@ -115,11 +115,26 @@ OUT = ("--out", "kept.npz")
             "flow realnvp: RealNVP: expected dim of at least 2",
         ),
         (("fit", "narrow.csv", "--flow", "nice", *OUT), "flow nice: NICE: expected dim of"),
-        (("fit", "good.csv", "--time", "0"), "--time: expected a finite number above 0, got 0"),
-        (("fit", "good.csv", "--time", "nan"), "--time: expected a finite number above 0, got nan"),
-        (("fit", "good.csv", "--time", "soon"), "--time: expected a number, got 'soon'"),
-        (("fit", "good.csv", "--seed", "-1", *OUT), "--seed: expected at least 0, got -1"),
-        (("fit", "good.csv", "--seed", "2.5"), "--seed: expected a whole number, got '2.5'"),
+        (
+            ("fit", "good.csv", "--time", "0"),
+            "--time: expected a number above 0 and below inf, got '0'",
+        ),
+        (
+            ("fit", "good.csv", "--time", "nan"),
+            "--time: expected a number above 0 and below inf, got 'nan'",
+        ),
+        (
+            ("fit", "good.csv", "--time", "soon"),
+            "--time: expected a number above 0 and below inf, got 'soon'",
+        ),
+        (
+            ("fit", "good.csv", "--seed", "-1", *OUT),
+            "--seed: expected a whole number from 0 to 3.4e+38, got '-1'",
+        ),
+        (
+            ("fit", "good.csv", "--seed", "2.5"),
+            "--seed: expected a whole number from 0 to 3.4e+38, got '2.5'",
+        ),
         (("fit", "good.csv", "--out", ""), "--out: expected a file to write, got ''"),
         (("fit", "good.csv", "--flow", "magic", *OUT), "--flow: invalid choice: 'magic'"),
         (("fit", "good.csv", "--column", "height", *OUT), "--column: expected NAME=SUPPORT"),
@@ -171,7 +186,10 @@ OUT = ("--out", "kept.npz")
             ("score", "model.npz", "good.csv", "--out", "good.csv"),
             "--out: expected a file of its own",
         ),
-        (("sample", "model.npz", "-n", "-1"), "-n: expected at least 0, got -1"),
+        (
+            ("sample", "model.npz", "-n", "-1"),
+            "-n: expected a whole number from 0 to 1e+15, got '-1'",
+        ),
         (("sample", "model.npz"), "the following arguments are required: -n"),
         (("sample", "model.npz", "-n", "1", "--out", "model.npz"), "--out: expected a file of its"),
         (

@@ -271,7 +271,7 @@ def test_few_rows_are_enough(folder, capsys):
             ("--flow", "maf", "--column", "age=category", "--without", "share,children,w"),
             "flow maf: expected a column of real numbers, got categories and counts alone",
         ),
-        (("--time", "0"), "--time: expected a finite number above 0, got 0"),
+        (("--time", "0"), "--time: expected a number above 0 and below inf, got '0'"),
     ],
 )
 def test_bad_input(folder, capsys, arguments, message):
