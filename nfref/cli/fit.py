@@ -280,8 +280,7 @@ class Task:
 
     def describe(self) -> None:
         """Print what was found: rows, columns and supports, and notes on standard error."""
-        if self.data.table.doubtful:
-            say_remark(self.data)
+        say_remark(self.data, self.data.table.named and not self.data.table.doubtful)
         for line in notes.notes_on(self.data, self.columns, self.given):
             note(line)
         say(f"{notes.sizes_of(self.data, self.weight)}; {self.split}")
