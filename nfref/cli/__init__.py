@@ -16,45 +16,41 @@ example:
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 from nfref import __version__
-from nfref.cli import environment
 from nfref.cli.arguments import Parser, UsageError
-from nfref.cli.streams import complain, flush_or_discard, note, printable, silenced, usable
+from nfref.cli.streams import complain, flush_or_discard, note, printable, usable
 from nfref.runtime.interrupts import handled
 
 LONGEST = 700  # most characters of a message, whatever a file holds
 
-# Command -> module and function that run it, and its line of help. The module is imported when the
-# command is used. The function's docstring is the help, and its arguments are Options.
+# Command -> its line of help. Each has a module of its name, imported when it is used. Its
+# ``add_arguments(parser)`` declares the options, ``run(options)`` does the work, and the docstring
+# of ``run`` is the help.
 COMMANDS = {
-    "fit": ("fit:run", "fit a density to a table"),
-    "score": ("score:run", "print the log-likelihood of every row"),
-    "sample": ("sample:sample", "sample new rows"),
-    "plot": ("plot:plot", "plot a model"),
-    "info": ("info:info", "describe a model file, or the environment"),
-    "quantile": ("predict:quantile", "print quantiles of a column given others"),
-    "predict": ("predict:predict", "predict a column from the others, for every row"),
-    "impute": ("predict:fill", "fill empty cells"),
-    "check": ("check:check", "check a flow or a density with the oracle"),
+    "fit": "fit a density to a table",
+    "score": "print the log-likelihood of every row",
+    "sample": "sample new rows",
+    "plot": "plot a model",
+    "info": "describe a model file, or the environment",
+    "quantile": "print quantiles of a column given others",
+    "predict": "predict a column from the others, for every row",
+    "impute": "fill empty cells",
+    "check": "check a flow or a density with the oracle",
 }
+LEAST = {"NUMBA_NUM_THREADS": 1, "SOURCE_DATE_EPOCH": 0}  # read by Numba, and by Matplotlib
 
 
 def load(arguments: Sequence[str]) -> list[str]:
     """Import the module of the command that is asked for, and return the command in a list."""
     asked = [name for name in arguments[:1] if name in COMMANDS]
     for name in asked:
-        function_of(name)
+        import_module(f"nfref.cli.{name}")
     return asked
-
-
-def function_of(name: str) -> Callable[..., Any]:
-    """Return the function that runs a command."""
-    module, _, function = COMMANDS[name][0].partition(":")
-    return getattr(import_module(f"nfref.cli.{module}"), function)
 
 
 def parser(asked: Sequence[str] = tuple(COMMANDS)) -> Parser:
@@ -62,21 +58,15 @@ def parser(asked: Sequence[str] = tuple(COMMANDS)) -> Parser:
     root = Parser("nfref", __doc__ or "")
     root.add_argument("--version", action="version", version=f"nfref {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for name, (_, words) in COMMANDS.items():
-        run = function_of(name) if name in asked else None
-        text = inspect.getdoc(run) if run else ""
-        command = commands.add_parser(name, text=text or "", help=words)
-        if run is not None:
-            _add_options(command, run)
+    for name, words in COMMANDS.items():
+        if name not in asked:
+            commands.add_parser(name, text="", help=words)
+            continue
+        module = import_module(f"nfref.cli.{name}")
+        command = commands.add_parser(name, text=inspect.getdoc(module.run) or "", help=words)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return root
-
-
-def _add_options(command, run):
-    """Add the Options that a function takes, with which it is then called."""
-    kinds = [one.annotation for one in inspect.signature(run).parameters.values()]
-    for kind in kinds:
-        kind.add_to(command)
-    command.set_defaults(run=lambda found: run(*(kind.of(found) for kind in kinds)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -137,15 +127,38 @@ def _run(arguments):
     # Matplotlib cannot be imported where this names a backend that is not there, as in Jupyter's
     # shell. Pictures need none: they are Agg figures.
     os.environ["MPLBACKEND"] = "agg"
-    environment.check()
+    check_environment()
     from nfref.kernels.compile_notice import when_compiling
 
     notice = "compiling kernels, once for this version and this machine; it takes a while"
     when_compiling(lambda: note(notice, ""))
-    with silenced(getattr(chosen, "quiet", False)):
-        status = chosen.run(chosen)
+    status = chosen.run(chosen)
     sys.stdout.flush()
     return status or 0
+
+
+def check_environment() -> None:
+    """Check variables of the environment that libraries read while they are imported."""
+    from nfref.runtime.backends import chosen, vector_bytes
+
+    for name, least in LEAST.items():
+        value = os.environ.get(name) or "1"
+        if not value.isdecimal() or int(value) < least:
+            raise UsageError(f"{name}: expected at least {least}, got {value}")
+    for library in ("numba", "tqdm"):
+        names = [name for name in os.environ if name.startswith(f"{library.upper()}_")]
+        try:
+            with warnings.catch_warnings(), suppress(ImportError, OSError):
+                warnings.filterwarnings("error", "Environment variable")
+                if names:
+                    import_module(library)
+        except (ValueError, RuntimeWarning) as error:
+            problem = f"expected values that {library} can read; {str(error).splitlines()[0]}"
+            raise UsageError(f"{', '.join(names)}: {problem}") from None
+    try:
+        chosen(), vector_bytes()
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(str(error)) from None
 
 
 def _one_line(error):

@@ -6,11 +6,13 @@
 import contextlib
 import math
 import os
+import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
+
+SHOWN = 40  # most characters of a wrong value in a message
 
 
 class UsageError(Exception):
@@ -24,80 +26,6 @@ def blamed(name: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(f"{name}{error}") from None
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of a command, or of a part of it: one field an option.
-
-    :func:`option` and :func:`positional` make the fields; they hold what argparse needs.
-    """
-
-    @classmethod
-    def add_to(cls, parser: ArgumentParser) -> None:
-        """Add the options to a parser."""
-        for one in fields(cls):
-            parser.add_argument(
-                one.metadata["prefix"] + one.name.replace("_", "-"), **one.metadata["about"]
-            )
-
-    @classmethod
-    def of(cls, namespace: Namespace) -> Any:
-        """Return the options that argparse found."""
-        return cls(**{one.name: getattr(namespace, one.name) for one in fields(cls)})
-
-
-def option(help: str, metavar: str = "", type: Any = None, prefix: str = "--", **about: Any) -> Any:
-    """Return a field for an option with a name; ``about`` goes to argparse.
-
-    The help ends with the default, unless that is empty or the help names it already.
-    """
-    if about.get("default") not in (None, "", []) and "(default: " not in help:
-        help += " (default: %(default)s)"
-    given = {"help": help, "metavar": metavar, "type": type}  # a switch takes neither of the last
-    about |= {name: value for name, value in given.items() if value}
-    return field(metadata={"prefix": prefix, "about": about})
-
-
-def positional(metavar: str, help: str, **about: Any) -> Any:
-    """Return a field for an argument without a name."""
-    return option(help, metavar, prefix="", **about)
-
-
-def several(help: str, metavar: str, type: Callable[[str], Any]) -> Any:
-    """Return an option that takes several values; it may be repeated, and they add up."""
-    return option(help, metavar, type, action="extend", default=[])
-
-
-def seed(help: str) -> Any:
-    """Return the field of --seed."""
-    return option(help, "S", count(0, 2**128), default=0)
-
-
-def header() -> Any:
-    """Return the field of --header, for commands that read DATA."""
-    from nfref.tables.reading.read import HEADERS
-
-    return option(
-        "whether the first line of a text file holds names (default: %(default)s, which "
-        "decides, and warns if it has to guess)",
-        choices=HEADERS,
-        default="auto",
-    )
-
-
-def spreadsheet() -> Any:
-    """Return the field of --spreadsheet, for commands that write text from elsewhere."""
-    return option(
-        "write an apostrophe before text that begins with = + - or @, so that a "
-        "spreadsheet does not take it for a formula",
-        action="store_true",
-    )
-
-
-def quiet() -> Any:
-    """Return the field of --quiet, for commands that print while they work."""
-    return option("print results, warnings and errors alone", action="store_true")
 
 
 class Parser(ArgumentParser):
@@ -140,69 +68,12 @@ class Parser(ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
+# Types of options -------------------------------------------------------------------------
+
+
 def table_path(text: str) -> str:
     """Read the name of a table; - is standard input."""
     return "/dev/stdin" if text == "-" else text
-
-
-def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
-    """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
-
-    def read(text):
-        try:
-            number = int(text)
-        except ValueError:
-            from nfref.runtime.checks import shortened
-
-            raise ArgumentTypeError(f"expected a whole number, got {shortened(text)}") from None
-        if number < minimum:
-            raise ArgumentTypeError(f"expected at least {minimum}, got {number}")
-        if number > maximum:
-            raise ArgumentTypeError(f"expected at most {maximum}, got {number}")
-        return number
-
-    return read
-
-
-def positive(text: str) -> float:
-    """Read a finite number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"expected a number, got {text!r}") from None
-    if not 0 < number < math.inf:
-        raise ArgumentTypeError(f"expected a finite number above 0, got {text}")
-    return number
-
-
-def widths(text: str) -> tuple[int, ...]:
-    """Read widths such as 64,64."""
-    return tuple(count(1)(part) for part in text.split(","))
-
-
-def support(text: str) -> tuple[str, str]:
-    """Read NAME=SUPPORT as (name, support)."""
-    from nfref.tables.schema.column_inference import asked_support
-    from nfref.tables.schema.columns import ColumnError
-
-    name, equals, kind = text.rpartition("=")
-    if not (name and kind):
-        raise ArgumentTypeError(
-            f"expected NAME=SUPPORT, as in age=positive or share=0:1, got {text!r}"
-        )
-    try:
-        asked_support(name, kind)
-    except ColumnError as error:
-        raise ArgumentTypeError(error.what) from None
-    return name, kind
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Read names of columns, as in x1,x2."""
-    found = tuple(name.strip() for name in text.split(","))
-    if not all(found):
-        raise ArgumentTypeError(f"expected names of columns, as in x1,x2; got {text!r}")
-    return found
 
 
 def floats(text: str, separator: str) -> tuple[float, ...]:
@@ -213,17 +84,37 @@ def floats(text: str, separator: str) -> tuple[float, ...]:
         return ()
 
 
-def share(text: str) -> float:
-    """Read a number above 0 and below 1."""
-    found = floats(text, ",")
-    if len(found) != 1 or not 0 < found[0] < 1:
-        raise ArgumentTypeError(f"expected a number above 0 and below 1, got {text!r}")
-    return found[0]
+def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
+    """Return a type of option: a whole number from ``minimum`` to ``maximum``."""
+
+    def read(text):
+        found = int(text) if re.fullmatch(r"-?\d{1,99}", text) else minimum - 1
+        if not minimum <= found <= maximum:
+            words = f"expected a whole number from {minimum} to {maximum:.2g}"
+            raise ArgumentTypeError(f"{words}, got {text[:SHOWN]!r}")
+        return found
+
+    return read
 
 
-def shares(text: str) -> tuple[float, ...]:
-    """Read numbers above 0 and below 1, as in 0.05,0.5,0.95."""
-    return tuple(share(part) for part in text.split(","))
+def above_zero(limit: float) -> Callable[[str], float]:
+    """Return a type of option: a number above 0 and below ``limit``."""
+
+    def read(text):
+        found = floats(text, ",")
+        if len(found) != 1 or not 0 < found[0] < limit:
+            raise ArgumentTypeError(f"expected a number above 0 and below {limit:g}, got {text!r}")
+        return found[0]
+
+    return read
+
+
+positive, share = above_zero(math.inf), above_zero(1)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names of columns, as in x1,x2."""
+    return tuple(name.strip() for name in text.split(","))
 
 
 def conditions(text: str) -> tuple[tuple[str, str], ...]:
@@ -243,3 +134,21 @@ def conditions(text: str) -> tuple[tuple[str, str], ...]:
             f"expected NAME=VALUE, as in age=40 or age=40,town=Oslo; got {text!r}"
         )
     return tuple(found)
+
+
+# Options of several commands --------------------------------------------------------------
+
+DATA: dict[str, Any] = dict(metavar="DATA", type=table_path)
+MODEL: dict[str, Any] = dict(metavar="MODEL", help="a model file")
+NAMES: dict[str, Any] = dict(metavar="NAME,NAME", type=names, action="extend", default=[])
+GIVEN: dict[str, Any] = dict(
+    metavar="NAME=VALUE,NAME=VALUE", type=conditions, action="extend", default=[]
+)
+SEED: dict[str, Any] = dict(metavar="S", type=count(0, 2**128), default=0)
+HEADER: dict[str, Any] = dict(
+    choices=("auto", "yes", "no"),
+    default="auto",
+    help="whether the first line of a text file holds names (default: auto, with a warning "
+    "if that is a guess)",
+)
+OUT: dict[str, Any] = dict(metavar="FILE", help="write here, not to standard output")

@@ -2,24 +2,23 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from argparse import Namespace
 from dataclasses import dataclass, replace
 from shlex import quote
 
 import numpy as np
 
 import nfref
-from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options, UsageError, blamed
-from nfref.cli.streams import row_bar
-from nfref.runtime.annotations import Array
+from nfref.cli.arguments import UsageError, blamed
+from nfref.cli.streams import complain, note, row_bar
+from nfref.runtime.annotations import Array, Sequence
 from nfref.runtime.checks import as_weight, check_weights
 from nfref.tables.reading import Table, TableError, sample
 from nfref.tables.reading.read import READERS, only, read_quietly, suffix
 from nfref.tables.reading.sampling import sample_rows
 from nfref.tables.reading.table import Keep, Texts, numbered_columns
 from nfref.tables.schema.column_inference import asked_support, check_support
-from nfref.tables.schema.columns import ColumnError, together
+from nfref.tables.schema.columns import ColumnError, is_missing, together
 
 TOY_ROWS = 5000
 
@@ -127,12 +126,48 @@ def files(data: str) -> list[str]:
     return found
 
 
-def remedies(useless: Sequence[str], labels: Sequence[str]) -> str:
+# Messages about data ----------------------------------------------------------------------
+
+
+def say_remark(data: Data, sure: object = False) -> None:
+    """Print which line was taken for names, if that was a guess."""
+    if data.table.doubtful and not sure:
+        complain(f"nfref: warning: {data.table.remark}")
+    elif data.table.remark and not sure:
+        note(data.table.remark)
+
+
+def about_missing(columns: Sequence[str], cells: Sequence[Array]) -> str:
+    """Say how many rows have empty cells, and in which columns; "" if none has."""
+    missing = [is_missing(values) for values in cells]
+    rows = int(np.sum(np.any(missing, axis=0)))
+    if not rows:
+        return ""
+    counts = ", ".join(
+        f"{name!r} {np.sum(gap):,}" for name, gap in zip(columns, missing) if np.any(gap)
+    )
+    have = "row has" if rows == 1 else "rows have"
+    return f"{rows:,} of {len(missing[0]):,} {have} empty cells: {counts}"
+
+
+def refusal(error: ColumnError) -> str:
+    """Say which columns are refused, with the options that mend it before the reasons of many."""
+    errors = [error, *error.others]
+    reasons = "; ".join(one.reason for one in errors)
+    labels = [one.column for one in errors if one.labels]
+    useless = [one.column for one in errors if one.useless or one.labels]
+    remedy = _remedies(useless, labels)
+    if error.others:
+        return f"{error.several}{f' ({remedy})' * bool(remedy)}: {reasons}"
+    return f"{reasons}; {remedy}" if remedy else reasons
+
+
+def _remedies(useless, labels):
     """Say which options leave columns out, and which take those of ``labels`` as categories."""
     found = []
     if useless:
-        left = "the column" if len(useless) == 1 else "these columns"
-        found.append(f"--without {quote(','.join(useless))} leaves {left} out")
+        them = "the column" if len(useless) == 1 else "these columns"
+        found.append(f"--without {quote(','.join(useless))} leaves {them} out")
     if labels:
         takes = "takes its texts" if len(labels) == 1 else "take their texts"
         options = " ".join(f"--column {quote(name + '=category')}" for name in labels)
@@ -140,124 +175,69 @@ def remedies(useless: Sequence[str], labels: Sequence[str]) -> str:
     return ", ".join(found)
 
 
-def refusal(error: ColumnError) -> str:
-    """Say which columns are refused, with the options that mend it before the reasons of many."""
-    errors = [error, *error.others]
-    reasons = "; ".join(one.reason for one in errors)
-    remedy = remedies(
-        [one.column for one in errors if one.useless or one.labels],
-        [one.column for one in errors if one.labels],
-    )
-    if len(errors) == 1:
-        return f"{reasons}; {remedy}" if remedy else reasons
-    remedy = f" ({remedy})" if remedy else ""
-    return f"{error.several}{remedy}: {reasons}"
-
-
 # To fit to --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Source(Options):
-    """Options that say which rows are fitted."""
+def load_to_fit(options: Namespace) -> Data:
+    """Load all rows of the files of ``nfref fit``, or a sample if there are too many.
 
-    data: str = arg.positional(
-        "DATA",
-        "a file, - for standard input, a pattern of files in quotes, or the name of built-in data",
-        type=arg.table_path,
-    )
-    rows: int | None = arg.option(
-        "use a sample of N rows if DATA has more (default: a million, and no more than 2^23 "
-        "numbers)",
-        "N",
-        arg.count(1),
-    )
-    weights: str | None = arg.option("this column holds the weights of rows", "COLUMN")
-    without: Sequence = arg.several("leave these columns out", "NAME,NAME", arg.names)
-    column: Sequence = arg.option(
-        "the values that column NAME can take: real, positive, LOW:HIGH, 'period P', count or "
-        "category; repeat the option for several columns (text that repeats is a category by "
-        "default)",
-        "NAME=SUPPORT",
-        arg.support,
-        action="append",
-        default=[],
-    )
-    header: str = arg.header()
-    seed: int = arg.seed("seed of the test rows, folds, first parameters and batches")
+    Rows outside the sample are checked against supports and weights as they pass.
+    """
 
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """Return the columns that are asked to be categories: their cells may be text."""
-        return tuple(name for name, support in self.column if support == "category")
+    def keep(columns, named):
+        return _without(options, columns)
 
-    def keep(self, columns: Sequence[str], named: bool) -> list[str]:
-        """Return the columns to read: all but those of --without."""
-        for name in self.without:
-            if name not in columns:
-                raise UsageError(f"--without: expected a column of {self.data}, got {name!r}")
-        kept = [name for name in columns if name not in self.without]
-        if not kept:
-            raise UsageError(
-                "--without: expected other columns beside "
-                f"{', '.join(map(repr, self.without))}, got none"
-            )
-        return kept
+    categories = [name for name, support in options.column if support == "category"]
+    paths, texts = files(options.data), (..., *categories)
+    if len(paths) == 1 and not os.path.exists(paths[0]):  # built-in data, or an error
+        return load(options.data, options.header, texts, True, keep)
+    faults: list[UsageError] = []
 
-    def load(self) -> Data:
-        """Load all rows, or a sample if there are too many.
+    def look(path, table, first, total):
+        bar.update(len(table.values))
+        if not faults:
+            try:
+                _check_batch(options, Data(path, table), first)
+            except UsageError as error:
+                faults.append(error)
+        # If all rows of one file are kept, a later check names the fault.
+        if faults and (total > sample_rows(len(table.columns)) or len(paths) > 1):
+            raise faults[0]
 
-        Rows outside the sample are checked against supports and weights as they pass.
-        """
-        paths, texts = files(self.data), (..., *self.categories)
-        if len(paths) == 1 and not os.path.exists(paths[0]):  # built-in data, or an error
-            return self._some(load(self.data, self.header, texts, True, self.keep))
-        faults: list[UsageError] = []
+    try:
+        with row_bar(unit_scale=True, delay=2) as bar:
+            found = sample(paths, None, options.seed, options.header, texts, True, keep, look)
+    except TableError as error:
+        if not error.not_numbers:
+            raise
+        raise UsageError(f"{error}; {_remedies([error.column], [error.column])}") from None
+    if found.total > len(found.places):
+        return Data(options.data, found.table, total=found.total, lowest=found.lowest)
+    return Data(options.data, found.table)
 
-        def look(path, table, first, total):
-            bar.update(len(table.values))
-            if not faults:
-                try:
-                    self._check(path, table, first)
-                except UsageError as error:
-                    faults.append(error)
-            # If all rows of one file are kept, a later check names the fault.
-            some = total > (self.rows or sample_rows(len(table.columns)))
-            if faults and (some or len(paths) > 1):
-                raise faults[0]
 
-        try:
-            with row_bar(True, unit_scale=True, delay=2) as bar:
-                found = sample(
-                    paths, self.rows, self.seed, self.header, texts, True, self.keep, look
-                )
-        except TableError as error:
-            if not error.not_numbers:
-                raise
-            raise UsageError(f"{error}; {remedies([error.column], [error.column])}") from None
-        if found.total > len(found.places):
-            return Data(self.data, found.table, total=found.total, lowest=found.lowest)
-        return Data(self.data, found.table)
-
-    def _some(self, data):
-        """Return a sample of built-in data if fewer rows are asked for."""
-        total = len(data.values)
-        if self.rows is None or self.rows >= total:
-            return data
-        places = np.random.default_rng(self.seed).permutation(total)[: self.rows]
-        return replace(
-            data, total=total, table=replace(data.table, values=data.values[np.sort(places)])
+def _without(options, columns):
+    """Return the columns to read: all but those of --without."""
+    for name in options.without:
+        if name not in columns:
+            raise UsageError(f"--without: expected a column of {options.data}, got {name!r}")
+    kept = [name for name in columns if name not in options.without]
+    if not kept:
+        raise UsageError(
+            "--without: expected other columns beside "
+            f"{', '.join(map(repr, options.without))}, got none"
         )
+    return kept
 
-    def _check(self, path, table, first):
-        """Check a batch against supports and weights; ``first`` rows come before it."""
-        part = Data(path, table)
-        if self.weights in table.columns and len(table.columns) > 1:
-            part.weighed(self.weights, first)
-        if part.refused:
-            raise UsageError(f"{path}: {refusal(together(part.refused.values()))}")
-        for name, kind in self.column:
-            if name in table.columns:
-                values = table.values[:, table.columns.index(name)]
-                with blamed(f"{path}: "):
-                    check_support(name, asked_support(name, kind), values, first + 1)
+
+def _check_batch(options, data, first):
+    """Check a batch against supports and weights; ``first`` rows come before it."""
+    if options.weights in data.columns and len(data.columns) > 1:
+        data.weighed(options.weights, first)
+    if data.refused:
+        raise UsageError(f"{data.name}: {refusal(together(data.refused.values()))}")
+    for name, kind in options.column:
+        if name in data.columns:
+            values = data.values[:, data.columns.index(name)]
+            with blamed(f"{data.name}: "):
+                check_support(name, asked_support(name, kind), values, first + 1)

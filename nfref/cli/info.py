@@ -1,34 +1,34 @@
 """``nfref info``: the contents of a model file, or the environment."""
 
-from dataclasses import dataclass
+import platform
+from argparse import ArgumentParser, Namespace
+from importlib.metadata import version
 
-from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options, UsageError
-from nfref.cli.environment import environment
-from nfref.cli.inputs import check_there, loaded_model
+import numpy as np
+
+from nfref import __version__
+from nfref.cli.arguments import MODEL, UsageError
+from nfref.cli.model_rows import check_there, loaded_model
+from nfref.cli.notes import described
 from nfref.cli.streams import printable
 from nfref.flows.composition import Composition, Invert
 from nfref.runtime import params as trees
 from nfref.runtime.annotations import Any
+from nfref.runtime.backends import chosen, cuda_problem, numba_problem, threads
 from nfref.runtime.checks import plural, shortened
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.estimator_records import PosteriorRecord
 from nfref.tables.files.model_file import Model
 from nfref.tables.reading.table import numbered_columns
-from nfref.tables.schema.columns import Continuous
-
-LABELS = 8  # of a category that are listed
 
 
-@dataclass(frozen=True)
-class Subject(Options):
-    """Options of ``nfref info``: one of these."""
-
-    model: str | None = arg.positional("MODEL", "a model file", nargs="?")
-    system: bool = arg.option("describe the environment, not a model", action="store_true")
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref info``."""
+    parser.add_argument("model", nargs="?", **MODEL)
+    parser.add_argument("--system", action="store_true", help="describe the environment instead")
 
 
-def info(subject: Subject) -> None:
+def run(options: Namespace) -> None:
     """Print what a model file holds.
 
     With --system, print versions, processor, backend and the folder of compiled code. You may
@@ -38,11 +38,11 @@ def info(subject: Subject) -> None:
       nfref info wine.npz
       nfref info --system
     """
-    if (subject.model is not None) == subject.system:
-        got = "both" if subject.system else "neither"
+    if (options.model is not None) == options.system:
+        got = "both" if options.system else "neither"
         raise UsageError(f"MODEL: expected a model file or --system, got {got}")
     check_there("it")
-    lines = environment() if subject.system else about_model(loaded_model(subject.model or ""))
+    lines = environment() if options.system else about_model(loaded_model(options.model or ""))
     for name, text in lines.items():
         print(printable(f"{name + ':':<12}{text}"))
 
@@ -71,50 +71,26 @@ def about_model(model: Model) -> dict[str, Any]:
         elif isinstance(value, PosteriorRecord):
             lines[name] = value.summary
         elif name == "written_by":
-            lines["written by"] = ", ".join(
-                f"{maker} {version}" for maker, version in value.items()
-            )
+            lines["written by"] = ", ".join(f"{maker} {its}" for maker, its in value.items())
         else:
             lines[name] = value
     return lines
 
 
 def _about_table(density):
-    """Return the columns by kind and the pool by member."""
-
-    def listed(columns):
-        return f"{len(columns)}: " + ", ".join(
-            column.name if column.kind == "real" else f"{column.name} ({column.kind})"
-            for column in columns
-        )
-
+    """Return the columns and the pool by member."""
+    given = [column for column in density.columns if column.name in density.given]
     own = [column for column in density.columns if column.name not in density.given]
-    atoms = {
-        column.name: ", ".join(f"{atom:g}" for atom in column.atoms)
-        for column in own
-        if isinstance(column, Continuous) and column.atoms
-    }
-    lines = {"columns": listed(own)}
-    if density.given:
-        lines["given"] = listed([column for column in density.columns if column not in own])
-    if atoms:
-        lines["atoms"] = "; ".join(f"{name} {values}" for name, values in atoms.items())
-    for column in density.columns:
-        if column.kind == "category":
-            labels = ", ".join(map(str, column.labels[:LABELS]))
-            more = f", ... ({len(column.labels)} labels)" if len(column.labels) > LABELS else ""
-            lines[column.name] = labels + more
+    lines = {"columns": f"{len(own)}: {', '.join(map(described, own))}"}
+    if given:
+        lines["given"] = f"{len(given)}: {', '.join(map(described, given))}"
     if density.discrete is not None:
         lines["classes"] = f"{len(density.discrete.log_weights)}, of the discrete columns"
     if density.pool is not None:
-        shares = [(weight, name) for name, weight in density.pool.shares.items()]
-        shares.sort(reverse=True)
-        none = [name for weight, name in shares if weight == 0]
+        shares = sorted(density.pool.shares.items(), key=lambda share: -share[1])
         lines["pool"] = f"{len(shares)} {plural('member', len(shares))}: " + ", ".join(
-            f"{name} {weight:.3f}" for weight, name in shares if weight > 0
+            f"{name} {weight:.3f}" for name, weight in shares
         )
-        if none:
-            lines["pool"] += f"; of no weight: {', '.join(none)}"
         for k in density.pool.flows:
             flow, name = density.pool.members[k], density.pool.names[k]
             number = density.pool.names.count(name)
@@ -152,3 +128,37 @@ def _outline(flow):
         if isinstance(flow, Composition) and hasattr(flow, name)
     ]
     return f"{type(flow).__name__}({', '.join(settings)})" if settings else type(flow).__name__
+
+
+# The environment --------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str | int]:
+    """Return versions, processor, backend and cache folder, as text by name."""
+    without_numba = numba_problem()
+    return {
+        "nfref": __version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "numpy": np.__version__,
+        "numba": without_numba or version("numba"),
+        "processor": platform.machine() if without_numba else _processor(),
+        "threads": threads(),
+        "backend": chosen()
+        or ("numpy" if without_numba else "numba for large problems, numpy for small ones"),
+        "cuda": cuda_problem() or "available",
+        "cache": f"none, {without_numba}" if without_numba else _cache(),
+    }
+
+
+def _processor():
+    """Return the processor as the compiler names it: compiled code depends on that."""
+    from nfref.kernels.numba_internals import binding
+
+    return f"{platform.machine()}, {binding.get_host_cpu_name()}"
+
+
+def _cache():
+    """Return the folder of compiled code."""
+    from nfref.kernels.cache import folder
+
+    return str(folder() or "none, this user has no home folder")

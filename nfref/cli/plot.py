@@ -1,42 +1,37 @@
 """``nfref plot``: a picture of a model."""
 
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
 
 import numpy as np
 
-from nfref.cli import arguments as arg
-from nfref.cli.arguments import Options, UsageError
-from nfref.cli.inputs import check_output, loaded_model, rows_for
+from nfref.cli.arguments import DATA, HEADER, MODEL, UsageError, blamed
+from nfref.cli.data import about_missing, load
+from nfref.cli.model_rows import check_output, for_model, known_to, loaded_model, texts_for
 from nfref.cli.streams import note, printable, say_written
 from nfref.runtime.annotations import Any, Array, Sequence
 from nfref.tables.densities.table_density import TableDensity
-from nfref.tables.queries.scoring import AsDensity
+from nfref.tables.queries.scoring import AsDensity, check_cells, stacked
 from nfref.tables.reading.table import numbered_columns
+from nfref.tables.schema.columns import with_gaps
 from nfref.tables.schema.distinct_rows import keys_of, of_text
 
 LONGEST = 40  # characters of a column's name
 SAMPLES = 5000  # most points of data and of samples
-USUAL = [".png", ".pdf", ".svg"]  # formats that every Matplotlib writes
-
-
+FORMATS = (".png", ".pdf", ".svg")
 KINDS = ("samples", "calibration", "marginals", "likelihoods", "training")
 
 
-@dataclass(frozen=True)
-class Picture(Options):
-    """Options of ``nfref plot``."""
-
-    model: str = arg.positional("MODEL", "a model file")
-    data: str | None = arg.option("rows to compare with", "DATA", arg.table_path)
-    kind: str = arg.option("what to plot", choices=KINDS, default="samples")
-    header: str = arg.header()
-    out: str = arg.option(
-        "write the picture here; its extension decides the format", "FIG.png", required=True
-    )
-    quiet: bool = arg.quiet()
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref plot``."""
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("--data", **DATA, help="rows to compare with")
+    add("--kind", choices=KINDS, default="samples", help="what to plot (default: samples)")
+    add("--header", **HEADER)
+    add("--out", metavar="FIG.png", required=True, help="the picture, as .png, .pdf or .svg")
 
 
-def plot(options: Picture) -> None:
+def run(options: Namespace) -> None:
     """Plot a model.
 
     The kinds of pictures are:
@@ -53,16 +48,18 @@ def plot(options: Picture) -> None:
       nfref plot wine.npz --data wine --out wine.png
       nfref plot wine.npz --data wine --kind calibration --out calibration.png
     """
-    check_output(options.out, options.model, options.data, formats=picture_formats(options.out))
+    check_output(options.out, options.model, options.data, formats=FORMATS)
     model = loaded_model(options.model)
     if options.kind == "training":
         _save("MODEL", options.out, lambda plots: plots.loss_curves(_histories(model)))
         return say_written(options.out)
-    if options.data is None and options.kind != "samples":
+    x = None
+    if options.data is not None:
+        x = _rows_for(model, options.data, options.header)
+    elif options.kind != "samples":
         raise UsageError(f"--data: expected rows, for --kind {options.kind}; got none")
-    x = None if options.data is None else rows_for(model, options.data, options.header)[0]
     columns = model.columns or numbered_columns(model.density.dim)
-    density = model.density
+    density: Any = model.density
     if isinstance(density, TableDensity):
         if density.given and x is None:
             raise UsageError(
@@ -72,11 +69,25 @@ def plot(options: Picture) -> None:
         density = AsDensity(density, () if x is None else list(x.T))
         if x is not None:
             x = density.numbers(list(x.T))[_not_fitted(model, x)]
-    if options.kind == "samples":
-        plot_density("--out", options.out, density, model.params, columns, x)
-    else:
-        _compare(options, density, model.params, columns, x)
+    plot_density("--out", options.out, density, model.params, columns, x, options.kind)
     say_written(options.out)
+
+
+def _rows_for(model, name, header):
+    """Read the rows of DATA without empty cells, in the order of the model's columns."""
+    of_table = isinstance(model.density, TableDensity)
+    data = load(name, header, texts_for(model), of_table, known_to(model))
+    cells = for_model(data, model)
+    if of_table:
+        with blamed(f"{data.name}: "):
+            check_cells(model.density, cells, may_be_empty=True)
+    whole = ~with_gaps(cells)
+    if not np.all(whole):
+        said = about_missing(model.columns or data.columns, cells)
+        if not np.any(whole):
+            raise UsageError(f"{data.name}: expected rows without empty cells, got {said}")
+        note(f"{said}; these rows are left out")
+    return stacked(cells)[whole]
 
 
 def _not_fitted(model, rows):
@@ -107,56 +118,17 @@ def _histories(model):
         return {}
 
 
-def _compare(options, density, params, columns, x):
-    """Plot data beside samples of the model."""
-    rng = np.random.default_rng(0)
-    samples = density.sample(params, rng, SAMPLES)
-    if options.kind == "marginals":
-        shown = _shown(density, columns)
-        _save("--out", options.out, lambda plots: plots.marginals(x, samples, shown))
-    else:
-        with np.errstate(all="ignore"):
-            scores = [density.log_prob(params, rows) for rows in (x, samples)]
-        _save("--out", options.out, lambda plots: getattr(plots, options.kind)(*scores))
-
-
-def _save(option, path, draw):
-    """Write the picture that ``draw(plots)`` returns, a figure or its axes."""
-    from nfref import plots
-
-    try:
-        drawn = draw(plots)
-        plots.save(getattr(drawn, "figure", None) or drawn, path)
-    except ValueError as error:
-        raise UsageError(f"{option}: no picture of this model: {error}") from None
-
-
-def _shown(density, columns):
-    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
-    return [_plotted(name, kind) for name, kind in zip(columns, kinds)]
-
-
-def picture_formats(path: str) -> list[str]:
-    """Return the suffixes of pictures, the usual ones alone if ``path`` has one of them.
-
-    The others are Matplotlib's, whose import would keep a fit waiting.
-    """
-    if path.lower().endswith(tuple(USUAL)):
-        return USUAL
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    # pgf needs TeX, and no reader knows the size of raw dots
-    found = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf", "raw", "rgba"}
-    return USUAL + sorted({f".{name}" for name in found} - set(USUAL))
+# Pictures ---------------------------------------------------------------------------------
 
 
 def plot_density(
     option: str,
-    path: str,
+    path: Any,
     density: Any,
     params: Any,
     columns: Sequence[str],
     x: Array | None = None,
+    kind: str = "samples",
 ) -> None:
     """Plot data against samples; for two columns the log-density too.
 
@@ -170,23 +142,40 @@ def plot_density(
     params : nested dicts and lists of arrays
     columns : sequence of str
     x : (N, D) array, optional
-        Rows to compare with.
+        Rows to compare with; all kinds but samples need some.
+    kind : str
+        One of ``KINDS`` but training.
     """
-    from nfref import plots
-
     # Pictures of the same model are the same, so the seed is not worth an option.
     rng = np.random.default_rng(0)
-    shown = _shown(density, columns)
-    if x is not None and len(x) > SAMPLES:
+    kinds = density.table.columns if isinstance(density, AsDensity) else [None] * len(columns)
+    shown = [_plotted(name, column) for name, column in zip(columns, kinds)]
+    if x is not None and len(x) > SAMPLES and kind == "samples":
         x = x[np.sort(rng.permutation(len(x))[:SAMPLES])]
+
+    def draw(plots):
+        if kind == "samples" and density.dim == 2:
+            return plots.triptych(density, params, x, rng=rng, columns=shown)
+        samples = density.sample(
+            params, rng, len(x) if kind == "samples" and x is not None else SAMPLES
+        )
+        if kind == "samples":
+            return plots.corner(x, samples, shown)
+        if kind == "marginals":
+            return plots.marginals(x, samples, shown)
+        return getattr(plots, kind)(*(density.log_prob(params, rows) for rows in (x, samples)))
+
+    _save(option, path, draw)
+
+
+def _save(option, path, draw):
+    """Write the picture that ``draw(plots)`` returns, a figure or its axes."""
+    from nfref import plots
+
     try:
         with np.errstate(all="ignore"):
-            if density.dim == 2:
-                figure = plots.triptych(density, params, x, rng=rng, columns=shown)
-            else:
-                samples = density.sample(params, rng, SAMPLES if x is None else len(x))
-                figure = plots.corner(x, samples, shown)
-            plots.save(figure, path)
+            drawn = draw(plots)
+            plots.save(getattr(drawn, "figure", None) or drawn, path)
     except ValueError as error:
         raise UsageError(f"{option}: no picture of this model: {error}") from None
 
@@ -198,12 +187,8 @@ def _plotted(name, kind):
     # $ starts a formula; a long name would fill the picture and take most of its time.
     name = printable(name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}...")
     name = name.replace("$", r"\$")
-    if kind is None:
-        return PlottedColumn(name)
+    if kind is None or getattr(kind, "period", None) is not None:
+        return PlottedColumn(name)  # samples on a circle are in the turn of the data
     if kind.kind == "category":
         return PlottedColumn(name, tuple(printable(str(label)) for label in kind.labels))
-    if kind.kind == "count":
-        return PlottedColumn(name, whole=True, low=kind.low, high=kind.high)
-    if kind.period is not None:  # samples are in the turn of the data
-        return PlottedColumn(name)
-    return PlottedColumn(name, low=kind.low, high=kind.high)
+    return PlottedColumn(name, whole=kind.kind == "count", low=kind.low, high=kind.high)

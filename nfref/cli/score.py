@@ -1,95 +1,62 @@
 """``nfref score``: log-likelihoods, a batch of rows at a time, on one machine or several."""
 
-import itertools
+import logging
 import math
 import os
 import sys
-from dataclasses import dataclass, replace
+from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
-from nfref.cli import arguments as arg
-from nfref.cli import cluster, column_matching
-from nfref.cli.arguments import Options, UsageError
-from nfref.cli.data import Data, files, load
-from nfref.cli.data_warnings import say_remark
-from nfref.cli.inputs import check_of_table, check_output, loaded_model
+from nfref.cli.arguments import DATA, HEADER, MODEL, UsageError
+from nfref.cli.data import files
+from nfref.cli.model_rows import check_of_table, check_output, for_model, loaded_model, tables_for
 from nfref.cli.streams import note, printable, row_bar
-from nfref.runtime.annotations import Iterator, Sequence
+from nfref.runtime.abandonable import Call
+from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import plural
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.answers import Marginal
 from nfref.tables.queries.scoring import in_new_process, log_prob, marginal_of, stacked
-from nfref.tables.reading import batches, write_table
+from nfref.tables.reading import TableError, write_table
 from nfref.training.gradient import ONE_AT_A_TIME
 
-LEAST = 5  # default number of least likely rows that are shown
+LEAST = 5  # least likely rows that are shown with --out
 SHOWN = 6  # most columns that are shown
 COLUMNS = ("log_likelihood", "standard_error", "effective_draws")
+WAIT = 8  # seconds that the scheduler of a cluster has to answer
 
 
-@dataclass(frozen=True)
-class Scoring(Options):
-    """Options of ``nfref score``."""
-
-    model: str = arg.positional("MODEL", "a model file")
-    data: str = arg.positional(
-        "DATA",
-        "a file, - for standard input, a pattern of files, or the name of built-in data",
-        type=arg.table_path,
-    )
-    header: str = arg.header()
-    out: str | None = arg.option(
-        "write the scores here, in the format of the suffix, and print the mean", "FILE"
-    )
-    least: int | None = arg.option(
-        f"print the K rows that are least likely (default: {LEAST} with --out, else none)",
-        "K",
-        arg.count(0, 10**6),
-    )
-    errors: bool = arg.option(
-        "write also the standard error of each score, 0 if it is exact, and the effective number "
-        "of samples, inf if it is exact",
-        action="store_true",
-    )
-    cells: bool | None = arg.option(
-        "average the density over the cells of rounded values, which takes sixteen times as long",
-        action="store_true",
-        default=None,
-    )
-    unknown: str | None = arg.option(
-        "score a row with a category that the model does not know as -inf (nan if the column is "
-        "given), as --unknown=-inf; without it such a row is an error",
-        choices=("-inf",),
-    )
-    weights: str | None = arg.option(
-        "this column of DATA holds the weights of rows in the mean", "COLUMN"
-    )
-    dask: str | None = arg.option("the scheduler of a cluster that scores the files", "ADDRESS")
-    quiet: bool = arg.quiet()
-
-    @property
-    def shown(self) -> int:
-        """The number of least likely rows to print."""
-        if self.least is not None:
-            return self.least
-        return LEAST if self.out else 0
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of ``nfref score``."""
+    add = parser.add_argument
+    add("model", **MODEL)
+    add("data", **DATA, help="a file, - for standard input, a pattern in quotes, built-in data")
+    add("--header", **HEADER)
+    add("--out", metavar="FILE", help="write the scores here, and print the least likely rows")
+    add("--errors", action="store_true", help="add standard errors and effective sample numbers")
+    add("--unknown", choices=("-inf",), help="score unknown categories -inf (nan if given)")
+    add("--dask", metavar="ADDRESS", help="the scheduler of a cluster that scores the files")
 
 
-def run(options: Scoring) -> None:
+def run(options: Namespace) -> None:
     """Print the log-likelihood of every row of DATA in nats.
 
-    Then it prints their mean and, with --out or --least, the least likely rows. Columns are matched
-    by name if model and DATA have names, otherwise by position.
+    Then it prints their mean and, with --out, the least likely rows. Columns are matched by name
+    if model and DATA have names, otherwise by position.
 
     Rows with empty cells are scored by their known cells. The score is exact if it has a
-    closed form, otherwise a mean over samples; --errors writes its standard error. A model that
-    was fitted with --given scores the other columns given these.
+    closed form, otherwise a mean over samples; --errors writes its standard error (0 if it is
+    exact) and the effective number of samples (inf if it is exact). A model that was fitted with
+    --given scores the other columns given these. A category that the model does not know is an
+    error; with --unknown=-inf such a row scores -inf.
 
     Rounded values are dequantised: the command averages the density over the rounding cell, which
     is one rounding step wide. If the cell is narrow, the density at the value itself is nearly the
-    same, and the command uses it unless you give --cells.
+    same, and the command uses it.
 
     DATA is read a batch of rows at a time and may be larger than memory. A pattern in quotes
     names several files, whose rows follow in the order of the files' names. With --dask each
@@ -104,164 +71,100 @@ def run(options: Scoring) -> None:
     paths = files(options.data)
     check_output(options.out, options.model, *paths, what="scores")
     model = loaded_model(options.model)
-    for name in ("errors", "cells", "unknown"):
+    for name in ("errors", "unknown"):
         if getattr(options, name):
             check_of_table(model, options.model, f"--{name}")
-    if options.dask:
-        scored = _by_cluster(model, paths, options)
-    else:
-        scored = itertools.chain.from_iterable(
-            scored_batches(model, path, options, len(paths) == 1) for path in paths
-        )
-    summary = Summary(options.shown)
-    lost: list[Exception] = []
     names = COLUMNS if options.errors else COLUMNS[:1]
-    blocks = (
-        np.stack((part.log_prob, part.error, part.effective)[: len(names)], axis=1)
-        for part in _until_lost(summary.of(scored, options.out), lost)
-    )
+    done: list[Batch] = []
+
+    def blocks():
+        scored = (_by_cluster if options.dask else _by_this_process)(model, paths, options)
+        with row_bar(options.out, unit_scale=True) as bar:
+            for found, batch in scored:
+                bar.update(batch.rows)
+                done.append(batch)
+                yield np.stack((found.log_prob, found.error, found.effective)[: len(names)], axis=1)
+
     if options.out:
-        write_table(options.out, names, blocks)
+        write_table(options.out, names, blocks())
     else:
-        for block in blocks:
+        for block in blocks():
             sys.stdout.writelines(",".join(cells) + "\n" for cells in block.astype(str).tolist())
-    if lost:
-        raise UsageError(
-            f"{lost[0]}; {options.out or 'what was written'} holds the scores of the "
-            f"first {summary.rows:,} rows"
-        )
-    if options.weights and not summary.weight > 0:
-        raise UsageError(
-            f"--weights: {options.data}: column {options.weights!r}: expected one "
-            "above 0, got zero in every row"
-        )
-    if summary.incomplete:
-        note(
-            f"{summary.incomplete:,} of {summary.rows:,} rows have empty cells, and score the "
-            f"cells that are there; largest standard error {summary.error:.3g} nats"
-            + ("" if options.errors or not summary.error else " (--errors writes each)")
-        )
-    if summary.impossible:
-        rows = plural("row", summary.impossible)
-        note(
-            f"{summary.impossible} {rows} where the model's density is zero or too small to compute"
-            + (", or with an unknown category" if options.unknown else "")
-            + ": -inf"
-        )
-    if summary.unknown:
-        rows = plural("row", summary.unknown)
-        note(f"{summary.unknown} {rows} with a density that can't be computed: nan")
-    print("\n".join(summary.lines(several=len(paths) > 1)))
+    _summarise(done, options, several=len(paths) > 1)
 
 
 # A batch ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Unlikely:
-    """An unlikely row: its score, its file, its number from 1, and its cells."""
+class Batch(NamedTuple):
+    """A summary of the scores of a batch of rows.
 
-    log_prob: float
-    path: str
-    row: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Scored(Marginal):
-    """Scores of a batch of rows, and its least likely rows.
-
-    ``weight`` (N,) is the weight of rows, and ``incomplete`` the number of rows with empty cells.
+    ``total`` is the sum of the scores, ``error`` the largest standard error, and ``least``
+    holds (score, path, number of the row in its file, its cells) of the least likely rows.
     """
 
-    least: list
-    weight: np.ndarray
+    rows: int
+    impossible: int
+    unknown: int
     incomplete: int
+    total: float
+    error: float
+    least: list[tuple[float, str, int, str]]
 
 
-def scored_batches(model: Model, path: str, options: Scoring, alone: bool) -> Iterator[Scored]:
-    """Yield the scores of a file, a batch of rows at a time.
+def scored_batches(
+    model: Model, path: str, options: Namespace, alone: bool
+) -> Iterator[tuple[Marginal, Batch]]:
+    """Yield the scores of a file or of built-in data, a batch of rows at a time.
 
-    Parameters
-    ----------
-    model : nfref.tables.files.model_file.Model
-    path : str
-        A file or the name of built-in data.
-    options : Scoring
-    alone : bool
-        True if this is the only file: kernels need not be loaded for a few rows.
-
-    Yields
-    ------
-    Scored
-
-    Raises
-    ------
-    UsageError
-        If the model cannot score such rows.
+    ``alone`` says that this is the only file: kernels need not be loaded for a few rows.
     """
     first = 0
-    for data in tables_for(model, path, options.header, options.weights):
-        data, weight = data.weighed(options.weights, first)
-        cells, sure = column_matching.for_model(data, model)
-        say_remark(data, sure or first)
-        values = stacked(cells)
-        early = alone and not first
-        with in_new_process(model.density, model.params, values, options.cells, early):
+    for data in tables_for(model, path, options.header):
+        values = stacked(for_model(data, model, told=first))
+        with in_new_process(model.density, model.params, values, None, alone and not first):
             if isinstance(model.density, TableDensity):
-                found = _marginal(model.density, values, path, first, options)
+                found = _marginal(model.density, values, path, first, options.unknown)
             else:
                 found = Marginal.exact(log_prob(model.density, model.params, values))
-        known = np.sum(~np.isnan(found.log_prob))  # NaN is sorted behind all numbers
-        worst = [
-            Unlikely(float(found.log_prob[k]), path, first + k + 1, _shown(values[k], model, data))
-            for k in np.argsort(found.log_prob, kind="stable")[: min(options.shown, known)]
-        ]
-        weight = np.ones(len(values)) if weight is None else weight
-        incomplete = int(np.sum(np.any(np.isnan(data.values), axis=1)))
-        yield Scored(found.log_prob, found.error, found.effective, worst, weight, incomplete)
+        score = found.log_prob
+        unknown = int(np.sum(np.isnan(score)))  # NaN is sorted behind all numbers
+        least = np.argsort(score, kind="stable")[: min(LEAST, len(score) - unknown)]
+        names = model.columns or data.columns
+        batch = Batch(
+            len(score),
+            int(np.sum(score == -np.inf)),
+            unknown,
+            int(np.sum(np.any(np.isnan(data.values), axis=1))),
+            float(np.sum(score, dtype=np.float64)),
+            float(np.max(found.error)),
+            [(float(score[k]), path, first + k + 1, _shown(values[k], names)) for k in least],
+        )
+        yield found, batch
         first += len(values)
 
 
-def _marginal(density, values, path, first, options):
-    """Return the Marginal of rows; those of an unknown category get -inf if they may be there."""
-    values, score_of = values.copy(), {-np.inf: np.zeros(len(values), bool)}
+def _marginal(density, values, path, first, asked):
+    """Return the Marginal of rows; those of an unknown category get -inf if that is asked for."""
+    known, score = values.copy(), np.zeros(len(values))  # NaN if a given category is unknown
     for k, column in enumerate(density.columns):
         if column.kind == "category":
             labels = {*column.labels, None}
             strange = np.array([cell not in labels and cell == cell for cell in values[:, k]], bool)
-            if options.unknown:
-                values[strange, k] = column.labels[0]
-            kind = np.nan if column.name in density.given else -np.inf
-            score_of[kind] = score_of.get(kind, False) | strange
-    advice = ""
-    if not options.unknown and any(map(np.any, score_of.values())):
-        advice = "; --unknown=-inf gives such rows -inf"
+            score[strange] += np.nan if column.name in density.given else -np.inf
+            known[strange, k] = column.labels[0]
+    rows = score != 0
+    advice = "" if asked or not np.any(rows) else "; --unknown=-inf gives such rows -inf"
     try:
-        found = marginal_of(density, values, first + 1, options.cells)
+        found = marginal_of(density, known if asked else values, first + 1, None)
     except ValueError as error:
         raise UsageError(f"{path}: {error}{advice}") from None
-    for score, rows in score_of.items():
-        found.log_prob[rows], found.error[rows], found.effective[rows] = score, 0, np.inf
+    found.log_prob[rows], found.error[rows], found.effective[rows] = score[rows], 0, np.inf
     return found
 
 
-def tables_for(
-    model: Model, path: str, header: str, weights: str | None = None, optional: Sequence[str] = ()
-) -> Iterator[Data]:
-    """Yield the rows of DATA as :class:`nfref.cli.data.Data`, a batch at a time."""
-    texts = column_matching.texts_for(model, (weights,))
-    keep = column_matching.known_to(model, (weights,), optional)
-    if not os.path.exists(path):  # built-in data, or an error
-        yield load(path, header, texts, keep=keep)
-        return
-    of_table = isinstance(model.density, TableDensity)
-    for table in batches(path, header, texts, keep=keep, may_be_empty=of_table):
-        yield Data(path, table)
-
-
-def _shown(cells, model, data):
-    names = model.columns or data.columns
+def _shown(cells, names):
+    """Return the first cells of a row as text."""
     shown = [
         f"{name} empty"
         if cell is None or cell != cell
@@ -276,90 +179,115 @@ def _shown(cells, model, data):
 # All of them ------------------------------------------------------------------------------
 
 
-class Summary:
-    """A summary of all rows, gathered batch by batch.
-
-    Parameters
-    ----------
-    most : int
-        How many of the least likely rows are kept.
-    """
-
-    def __init__(self, most):
-        self.most, self.rows, self.impossible, self.unknown = most, 0, 0, 0
-        self.incomplete, self.error, self._weights, self._sums, self.least = 0, 0.0, [], [], []
-
-    def of(self, scored: Iterator[Scored], shown: object) -> Iterator[Scored]:
-        """Yield the same batches and gather them; count rows on a terminal if ``shown``."""
-        with row_bar(shown, unit_scale=True) as bar:
-            for part in scored:
-                bar.update(len(part.log_prob))
-                self._add(part)
-                yield part
-
-    def _add(self, part):
-        self.rows += len(part.log_prob)
-        self.impossible += int(np.sum(part.log_prob == -np.inf))
-        self.unknown += int(np.sum(np.isnan(part.log_prob)))
-        self.incomplete += part.incomplete
-        self.error = max(self.error, float(np.max(part.error)))
-        counts = part.weight > 0  # a weight of 0 times -inf counts as 0
-        self._weights.append(float(np.sum(part.weight)))
-        self._sums.append(np.sum(part.weight[counts] * part.log_prob[counts], dtype=np.float64))
-        self.least = sorted(self.least + part.least, key=lambda one: one.log_prob)[: self.most]
-
-    @property
-    def weight(self) -> float:
-        """Return the total weight."""
-        return math.fsum(self._weights)
-
-    @property
-    def mean(self) -> float:
-        """Return the mean of all rows; NaN or -inf if one row has it."""
-        if not all(map(math.isfinite, self._sums)):
-            return float(np.sum(self._sums))
-        return math.fsum(self._sums) / self.weight
-
-    def lines(self, several: bool) -> Iterator[str]:
-        """Yield the lines to print; rows have their file if there are several."""
-        yield f"mean log-likelihood: {self.mean:.6f} nats"
-        if self.least:
-            yield (
-                f"least likely of {self.rows:,} rows:"
-                if self.rows > len(self.least)
-                else "rows, the least likely first:"
-            )
-        places = [f"row {one.row:,}" + (f" of {one.path}" if several else "") for one in self.least]
-        width = max(map(len, places), default=0)
-        for place, one in zip(places, self.least):
-            yield f"  {place:<{width}}  {one.log_prob:>12.3f}  {one.text}"
+def _summarise(done, options, several):
+    """Print notes, the mean and, with --out, the least likely rows."""
+    rows, impossible, unknown, incomplete = (sum(counts) for counts in zip(*(b[:4] for b in done)))
+    error = max(batch.error for batch in done)
+    if incomplete:
+        note(
+            f"{incomplete:,} of {rows:,} rows have empty cells, and score the cells that are "
+            f"there; largest standard error {error:.3g} nats"
+            + ("" if options.errors or not error else " (--errors writes each)")
+        )
+    if impossible:
+        note(
+            f"{impossible} {plural('row', impossible)} where the model's density is zero or too "
+            f"small to compute{', or with an unknown category' * bool(options.unknown)}: -inf"
+        )
+    if unknown:
+        note(f"{unknown} {plural('row', unknown)} with a density that can't be computed: nan")
+    totals = [batch.total for batch in done]
+    finite = all(map(math.isfinite, totals))  # one row may have NaN or -inf
+    mean = math.fsum(totals) / rows if finite else float(np.sum(totals))
+    print(f"mean log-likelihood: {mean:.6f} nats")
+    if not options.out:
+        return
+    least = sorted((row for batch in done for row in batch.least), key=lambda row: row[0])[:LEAST]
+    if least:
+        print(
+            f"least likely of {rows:,} rows:"
+            if rows > len(least)
+            else "rows, the least likely first:"
+        )
+    places = [f"row {row:,}" + f" of {path}" * several for _, path, row, _ in least]
+    width = max(map(len, places), default=0)
+    for place, (score, _, _, text) in zip(places, least):
+        print(f"  {place:<{width}}  {score:>12.3f}  {text}")
 
 
-# A cluster --------------------------------------------------------------------------------
+# Where they are scored --------------------------------------------------------------------
+
+
+def _by_this_process(model, paths, options):
+    """Yield the scores of every batch, in order."""
+    for path in paths:
+        yield from scored_batches(model, path, options, len(paths) == 1)
 
 
 def _by_cluster(model, paths, options):
-    """Yield the same batches in the same order, scored by workers of Dask."""
-    asked = {"model": model, "asked": options, "alone": len(paths) == 1}
-    for path, parts in zip(paths, cluster.results(options.dask, score_file, paths, **asked)):
-        for part in parts:
-            yield replace(part, least=[replace(one, path=path) for one in part.least])
-
-
-def _until_lost(parts, lost):
-    """Yield parts until the cluster is lost; ``lost`` takes the error if some came."""
-    some = False
+    """Yield the same, scored by the workers of Dask: a task a file, which Dask repeats if lost."""
     try:
-        for part in parts:
-            some = True
-            yield part
-    except cluster.ClusterLost as error:
-        if not some:
-            raise
-        lost.append(error)
+        import distributed
+    except ModuleNotFoundError:
+        raise UsageError(
+            "--dask: expected dask and distributed to be installed, found they are "
+            "not; pip install 'nfref[dask]' brings them"
+        ) from None
+    logging.disable(logging.CRITICAL)  # Dask logs pages about a lost connection
+    try:
+        _ping(distributed, options.dask)
+        client = distributed.Client(options.dask, timeout=WAIT, set_as_default=False)
+    except Exception as error:  # another server may answer anything, and Dask asserts
+        raise UsageError(
+            f"--dask: expected the address of a scheduler, got {options.dask}: {_reason(error)}"
+        ) from None
+    asked = {"model": model, "options": options, "alone": len(paths) == 1}
+    try:
+        tasks = client.map(score_file, [*map(os.path.abspath, paths)], pure=False, **asked)
+        for path, task in zip(paths, tasks):
+            try:
+                parts = task.result()
+            except (UsageError, TableError) as error:
+                raise UsageError(str(error).replace(os.path.abspath(path), path)) from None
+            except distributed.KilledWorker:
+                raise UsageError(f"{path}: several workers died while they scored it") from None
+            except (OSError, TimeoutError, distributed.CancelledError) as error:
+                reason = f"lost it before {path} was scored: {_reason(error)}"
+                raise UsageError(f"--dask: scheduler {options.dask}: {reason}") from None
+            task.release()
+            for found, batch in parts:
+                yield found, batch._replace(least=[(s, path, *rest) for s, _, *rest in batch.least])
+    finally:
+        with suppress(Exception):  # the scheduler may be gone
+            client.close(timeout=2)
 
 
-def score_file(path: str, model: Model, asked: Scoring, alone: bool) -> list[Scored]:
+def _ping(distributed, address):
+    """Check that a scheduler answers, in a thread: some waits of Dask have no time limit."""
+    import asyncio
+
+    async def ping():
+        async with distributed.rpc(address, timeout=WAIT) as scheduler:
+            await scheduler.identity()
+
+    call = Call(lambda: asyncio.run(ping()), ())
+    call.start()
+    if not call.ended.wait(WAIT):
+        raise TimeoutError(f"no answer within {WAIT} s")
+    if call.error is not None:
+        raise call.error
+
+
+def score_file(
+    path: str, model: Model, options: Namespace, alone: bool
+) -> list[tuple[Marginal, Batch]]:
     """Return :func:`scored_batches` of a file as a list: the task of a worker."""
     with ONE_AT_A_TIME:
-        return list(scored_batches(model, path, asked, alone))
+        return list(scored_batches(model, path, options, alone))
+
+
+def _reason(error):
+    """Return the reason in one line: the first error of a chain has it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -4,10 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import Any, TextIO
-
-_QUIET: ContextVar[bool] = ContextVar("nfref_quiet", default=False)
 
 
 @contextlib.contextmanager
@@ -108,20 +105,9 @@ def flush_or_discard() -> None:
                 os.close(nowhere)
 
 
-@contextlib.contextmanager
-def silenced(asked: bool) -> Iterator[None]:
-    """Print no notes, no progress and no :func:`say` within the block, if asked."""
-    token = _QUIET.set(asked)
-    try:
-        yield
-    finally:
-        _QUIET.reset(token)
-
-
 def say(line: str) -> None:
-    """Print a line about the work on standard output, unless that is to be quiet."""
-    if not _QUIET.get():
-        print(line, flush=True)
+    """Print a line about the work on standard output."""
+    print(line, flush=True)
 
 
 def say_written(path: str, what: str = "") -> None:
@@ -133,9 +119,8 @@ def say_written(path: str, what: str = "") -> None:
 
 
 def note(text: str, kind: str = "note: ") -> None:
-    """Print a note on standard error, unless that is to be quiet."""
-    if not _QUIET.get():
-        complain(f"nfref: {kind}{text}")
+    """Print a note on standard error."""
+    complain(f"nfref: {kind}{text}")
 
 
 def complain(text: str) -> None:
@@ -144,12 +129,11 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def row_bar(shown: object, **options: Any) -> Any:
+def row_bar(shown: object = True, **options: Any) -> Any:
     """Return a progress bar that counts rows, on a terminal and if ``shown``."""
     from tqdm import tqdm
 
-    hidden = _QUIET.get() or not shown
-    return tqdm(unit="row", disable=True if hidden else None, **options)
+    return tqdm(unit="row", disable=None if shown else True, **options)
 
 
 def printable(text: object) -> str:

@@ -1,6 +1,7 @@
 """Run the command, installed or in this process; make a table of people for it."""
 
 import contextlib
+import functools
 import io
 import os
 import shutil
@@ -13,12 +14,13 @@ import warnings
 import numpy as np
 
 import nfref
-from nfref.cli import main
+from nfref.cli import fit, main
 from nfref.runtime.interrupts import SIGNALS
 from nfref.tables.files.model_file import save_model
+from nfref.tables.fitting.plan import Plan
 
 COMMAND = shutil.which("nfref", path=sysconfig.get_path("scripts"))
-SMALL = ("--layers", "1", "--hidden", "8", "--epochs", "2")
+MAF = ("--flow", "maf")  # a fraction of a second for a small table
 COLUMNS = ("height", "body weight", "age")
 REAL = tuple(part for name in COLUMNS for part in ("--column", f"{name}=real"))
 
@@ -109,6 +111,20 @@ def table_of(output):
     return {name: (float(numbers[0]), float(numbers[1])) for name, numbers in rows}
 
 
+def plan_with(monkeypatch, **decisions):
+    """Let ``nfref fit`` in this process decide what has no option."""
+    monkeypatch.setattr(fit, "Plan", functools.partial(Plan, **decisions))
+
+
+# Trainings that never end: in double precision each of these epochs is better than the last, so
+# early stopping never stops.
+ENDLESS = """if True:
+    import functools
+    from nfref.cli import fit
+    endless = {"epochs": 1_000_000, "learning_rate": 1e-12, "dtype": "float64"}
+    fit.Plan = functools.partial(fit.Plan, **endless)
+"""
+
 # The command, which writes a line to standard error after every epoch.
 SAYS_EPOCHS = """if True:
     import sys
@@ -124,10 +140,10 @@ SAYS_EPOCHS = """if True:
 """
 
 
-def started(*arguments, cwd, every=60.0):
+def started(*arguments, cwd, every=60.0, endless=False):
     """Start a command that signals reach, even if the tests run in the background.
 
-    It writes a checkpoint once in ``every`` seconds.
+    It writes a checkpoint once in ``every`` seconds. If ``endless``, its trainings never end.
     A shell makes its background jobs ignore SIGINT, nohup SIGHUP, and child processes inherit that.
     """
 
@@ -135,10 +151,11 @@ def started(*arguments, cwd, every=60.0):
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
+    code = ENDLESS * endless + SAYS_EPOCHS.replace("EVERY", str(every))
     with warnings.catch_warnings():  # Python 3.12 warns of a fork in a process with threads
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
-            [sys.executable, "-c", SAYS_EPOCHS.replace("EVERY", str(every)), *arguments],
+            [sys.executable, "-c", code, *arguments],
             cwd=cwd,
             env={
                 # output that Python holds back is part of what the tests are about

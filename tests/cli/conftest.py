@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.commands import REAL, SMALL, succeeds, write_people
+from tests.cli.commands import REAL, succeeds, write_people
 
 
 @pytest.fixture(scope="session")
@@ -11,7 +11,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a folder")
     write_people(folder / "people.csv", ";")
     output = succeeds(
-        "fit", "people.csv", "--flow", "realnvp", *SMALL, *REAL, "--out", "people.npz", cwd=folder
+        "fit", "people.csv", "--flow", "realnvp", *REAL, "--out", "people.npz", cwd=folder
     )
     (folder / "fit.txt").write_text(output)
     return folder

@@ -5,7 +5,7 @@ import pandas as pd
 
 from nfref.cli import main
 
-QUICK = ("--members", "1", "--epochs", "2", "--effort", "quick", "--quiet")
+QUICK = ("--effort", "quick")
 
 
 def people(n=500, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfref.cli.data import Data
-from nfref.cli.data_warnings import about_ties
+from nfref.cli.notes import about_ties
 from nfref.tables.reading import Table
 from nfref.tables.schema.column_inference import find_columns
 

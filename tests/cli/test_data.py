@@ -8,7 +8,7 @@ import pytest
 
 import nfref
 from nfref.cli.data import load
-from tests.cli.commands import SMALL, in_process, people, succeeds, table_of
+from tests.cli.commands import MAF, in_process, people, succeeds, table_of
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ def test_numbers_for_names_survive_fit_sample_and_score(tmp_path, data):
     rows = people(100)
     header = {"numbers.csv": "0,1,2", "years.csv": "2019,2020,2021"}[data]
     np.savetxt(tmp_path / data, rows, delimiter=",", header=header, comments="")
-    done = in_process("fit", data, *SMALL, "--out", "m.npz", cwd=tmp_path)
+    done = in_process("fit", data, *MAF, "--out", "m.npz", cwd=tmp_path)
     assert "100 rows, 3 columns" in done.stdout
     assert f"nfref: warning: {data}: line 1 is taken as names" in done.stderr
     succeeds("sample", "m.npz", "-n", 9, "--out", "new.csv", cwd=tmp_path)
     scored = in_process("score", "m.npz", "new.csv", cwd=tmp_path)
     assert scored.stdout.count("\n") == 10 and scored.stderr == ""
-    named = in_process("fit", data, *SMALL, "--header", "no", cwd=tmp_path)
+    named = in_process("fit", data, *MAF, "--header", "no", cwd=tmp_path)
     assert "101 rows, 3 columns" in named.stdout and "warning" not in named.stderr
 
 
@@ -42,7 +42,7 @@ def test_a_pipe_is_read_and_stdin_is_refused(folder):
 
 @pytest.mark.thorough
 def test_the_true_density_is_the_floor(tmp_path):
-    output = succeeds("fit", "eight-gaussians", *SMALL, cwd=tmp_path)
+    output = succeeds("fit", "eight-gaussians", *MAF, cwd=tmp_path)
     mean, error = table_of(output)["true density"]
     assert abs(mean + nfref.datasets.eight_gaussians.entropy) < 4 * error
 
@@ -54,20 +54,3 @@ def test_a_file_comes_before_a_built_in_name(tmp_path, monkeypatch):
     (tmp_path / "wine").mkdir()
     done = in_process("fit", "wine", cwd=tmp_path)
     assert done.returncode == 2 and "got no extension" in done.stderr
-
-
-def test_of_built_in_data_fewer_rows_are_a_sample(tmp_path):
-    output = succeeds(
-        "fit",
-        "two-moons",
-        "--rows",
-        "60",
-        "--flow",
-        "maf",
-        "--epochs",
-        "1",
-        "--out",
-        "m.npz",
-        cwd=tmp_path,
-    )
-    assert "two-moons: 60 rows, 2 columns" in output and "a sample of 60 of 5,000 rows" in output

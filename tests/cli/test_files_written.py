@@ -18,11 +18,9 @@ from tests.cli.commands import in_process, nfref_command
         (("impute", "people.npz", "people.csv"), "i.csv", "wrote i.csv: 200 rows"),
     ],
 )  # fmt: skip
-def test_one_line_that_quiet_leaves_out(folder, arguments, out, line):
+def test_one_line_says_so(folder, arguments, out, line):
     done = in_process(*arguments, "--out", out, cwd=folder)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == line
-    quiet = in_process(*arguments, "--out", out, "--quiet", cwd=folder)
-    assert quiet.returncode == 0 and quiet.stdout == quiet.stderr == ""
 
 
 def test_standard_output_as_a_file_holds_the_rows_alone(folder):

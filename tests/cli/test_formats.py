@@ -74,7 +74,6 @@ def test_whole_numbers_stay_whole_in_parquet(models):
     frame.to_csv(models / "some.csv", index=False)
     for name, command in {
         "new": ("sample", "whole.npz", "-n", 9),
-        "rest": ("sample", "whole.npz", "--given-from", "some.csv"),
         "filled": ("impute", "whole.npz", "some.csv"),
     }.items():
         succeeds(*command, "--out", f"{name}.parquet", cwd=models)

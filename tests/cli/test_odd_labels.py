@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nfref.cli import score
 from tests.cli.commands import in_process, succeeds
 
 LABELS = ["x,y", "a=b", "=1+1", "new\nline", "\x1b[31m"]
@@ -16,14 +17,15 @@ def place(tmp_path_factory):
     table = pd.DataFrame({"a": rng.standard_normal(80), "k": rng.choice(LABELS, 80)})
     table.to_csv(folder / "t.csv", index=False)
     succeeds(
-        "fit", "t.csv", "--members", 0, "--effort", "quick", "--column", "k=category", "--out",
+        "fit", "t.csv", "--flow", "mixture", "--effort", "quick", "--column", "k=category", "--out",
         "m.npz", cwd=folder,
     )  # fmt: skip
     return folder
 
 
-def test_each_of_the_least_likely_rows_is_one_printable_line(place):
-    output = succeeds("score", "m.npz", "t.csv", "--out", "s.csv", "--least", 80, cwd=place)
+def test_each_of_the_least_likely_rows_is_one_printable_line(place, monkeypatch):
+    monkeypatch.setattr(score, "LEAST", 80)
+    output = succeeds("score", "m.npz", "t.csv", "--out", "s.csv", cwd=place)
     lines = output.splitlines()
     assert len(lines) == 82 and output.replace("\n", "").isprintable()
     assert any(line.endswith("k=new\\nline") for line in lines)

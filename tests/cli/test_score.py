@@ -21,10 +21,11 @@ from tests.cli.commands import in_process, people, succeeds, write_people
 
 
 def test_score(folder):
-    output = succeeds("score", "people.npz", "people.csv", cwd=folder)
+    with nfref.backend("numpy"):  # so few rows alone would choose formulas, others may load kernels
+        output = succeeds("score", "people.npz", "people.csv", cwd=folder)
+        model = load_model(folder / "people.npz")
+        expected = model.density.log_prob(list(people().T))
     *lines, last = output.splitlines()
-    model = load_model(folder / "people.npz")
-    expected = model.density.log_prob(list(people().T))
     np.testing.assert_array_equal(np.array(lines, dtype=float), expected)
     assert last == f"mean log-likelihood: {np.mean(expected):.6f} nats"
 
@@ -35,9 +36,6 @@ def test_score(folder):
     assert [int(line.split()[1]) for line in least] == (order + 1).tolist()
     assert [float(line.split()[2]) for line in least] == pytest.approx(expected[order], abs=6e-4)
     assert f"age={people()[order[0], 2]:.6g}" in least[0]
-    assert last + "\n" == succeeds(
-        "score", "people.npz", "people.csv", "--least", 0, "--out", "scores.csv", cwd=folder
-    )
     scores = read_table(folder / "scores.csv")
     assert scores.columns == ("log_likelihood",)
     np.testing.assert_array_equal(scores.values[:, 0], expected)
@@ -79,7 +77,7 @@ def test_cells_of_rounded_values(tmp_path):
     model.save(tmp_path / "m.npz")
     values = np.unique(rows)[:, None]
     np.savetxt(tmp_path / "t.csv", values, header="x1", comments="", fmt="%.1f")
-    output = succeeds("score", "m.npz", "t.csv", "--cells", cwd=tmp_path).splitlines()
+    output = succeeds("score", "m.npz", "t.csv", cwd=tmp_path).splitlines()
     found = np.array(output[:-1], float)
     np.testing.assert_array_equal(found, model.score_samples(values, cells=True))
     within = np.linspace(-0.05, 0.05, 2001)
@@ -89,10 +87,6 @@ def test_cells_of_rounded_values(tmp_path):
     )
     np.testing.assert_allclose(np.exp(found), mean, rtol=2e-3)
     assert np.max(np.abs(found - model.score_samples(values, cells=False))) > 1e-3
-    flow = nfref.Density(nfref.Scale(1))
-    save_model(tmp_path / "flow.npz", flow, flow.init(np.random.default_rng(0)))
-    done = in_process("score", "flow.npz", "t.csv", "--cells", cwd=tmp_path)
-    assert done.returncode == 2 and "--cells: expected the density of a table" in done.stderr
 
 
 def test_rows_of_an_unknown_category_are_scored_if_asked(tmp_path, monkeypatch, capsys):
@@ -104,7 +98,7 @@ def test_rows_of_an_unknown_category_are_scored_if_asked(tmp_path, monkeypatch, 
     ]
     (tmp_path / "d.csv").write_text("\n".join(["x,town,w", *rows]) + "\n")
     for name, *given in (("m.npz",), ("g.npz", "--given", "town")):
-        fit = ["fit", "d.csv", "--members", "0", "--quiet", "--without", "w"]
+        fit = ["fit", "d.csv", "--flow", "mixture", "--without", "w"]
         assert main([*fit, "--out", name, *given]) == 0
     new = ["x,town", "0.1,a", "0.2,c", ",b", "0.4,", "0.5,b"]
     (tmp_path / "new.csv").write_text("\n".join(new) + "\n")

@@ -34,7 +34,7 @@ def test_rows_through_standard_input_are_csv(folder):
 @pytest.mark.thorough
 def test_a_fit_to_rows_through_standard_input(folder):
     text = (folder / "people.csv").read_text()
-    options = ("--members", "0", "--effort", "quick", "--quiet")
+    options = ("--flow", "mixture", "--effort", "quick")
     done = given(text, "fit", "/dev/stdin", *options, cwd=folder)
     assert done.returncode == 0 and "pool" in done.stdout, done.stderr
 

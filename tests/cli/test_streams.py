@@ -5,7 +5,6 @@ import subprocess
 
 import pytest
 
-from nfref.cli import main
 from tests.cli.commands import COMMAND, bare_flow, in_process, started, succeeds
 
 
@@ -55,29 +54,3 @@ def test_help_that_cannot_be_written_is_an_error(tmp_path, arguments):
         )
     message = b"nfref: error: standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (2, message)
-
-
-def test_quiet_commands_print_results_alone(folder, tmp_path, monkeypatch, capsys):
-    """Every command that prints while it works takes --quiet."""
-    monkeypatch.chdir(tmp_path)
-    model, data = str(folder / "people.npz"), "more.csv"
-    lines = (folder / "people.csv").read_text().splitlines()
-    more = [f"{line};{'extra' if not k else k}" for k, line in enumerate(lines)]
-    (tmp_path / data).write_text("\n".join(more) + "\n")  # a column gives a note
-    for arguments, result in (
-        (("score", model, data, "--out", "s.csv"), "mean log-likelihood: "),
-        (("sample", model, "-n", "3"), "height,body weight,age\n"),
-        (("sample", model, "-n", "3", "--out", "n.csv"), ""),
-        (("predict", model, data, "--column", "age", "--out", "p.csv"), ""),
-        (("impute", model, data, "--out", "i.csv"), ""),
-        (("plot", model, "--data", data, "--out", "p.png"), ""),
-        (("quantile", model, "--column", "age"), "0.05"),
-    ):
-        assert main([*arguments, "--quiet"]) == 0
-        output, error = capsys.readouterr()
-        assert error == "" and output.startswith(result) and (output == "") == (result == "")
-        assert "wrote" not in output
-    assert main(["score", model, data]) == 0
-    assert "nfref: note: columns that the model does not know" in capsys.readouterr().err
-    assert main(["score", model, "none.csv", "--quiet"]) == 2
-    assert capsys.readouterr().err.startswith("nfref: error: none.csv")
