@@ -173,13 +173,10 @@ PLANTED = {
     ),
     # Command
     "command, rows of no weight are tested": Planted(
-        "cli/split.py", "np.flatnonzero(weight > 0)", "np.flatnonzero(weight >= 0)", "cli"
+        "cli/test_rows.py", "np.flatnonzero(weight > 0)", "np.flatnonzero(weight >= 0)", "cli"
     ),
-    "score, mean without weights": Planted(
-        "cli/score.py",
-        "return math.fsum(self._sums) / self.weight",
-        "return math.fsum(self._sums) / self.rows",
-        "cli",
+    "score, impossible rows not counted": Planted(
+        "cli/score.py", "int(np.sum(score == -np.inf))", "int(np.sum(score == np.inf))", "cli"
     ),
 }
 

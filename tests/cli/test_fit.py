@@ -282,6 +282,17 @@ def test_bad_input(folder, capsys, arguments, message):
     assert not (folder / "m.npz").exists()
 
 
+def test_rows_of_weight_zero_take_no_part(folder):
+    x = np.random.default_rng(0).standard_normal(60)
+    rows = [f"{one},1" for one in x] + [f"{1000 + k},0" for k in range(40)]
+    (folder / "t.csv").write_text("\n".join(["x,w", *rows]) + "\n")
+    fit = ["fit", "t.csv", "--flow", "gaussian", "--weights", "w", "--column", "x=real"]
+    assert main([*fit, "--out", "m.npz"]) == 0
+    model = load_model("m.npz")
+    assert sum(model.info["fit"]["rows"].values()) == 60
+    assert model.density.columns[0].middle == pytest.approx(0, abs=0.5)
+
+
 @pytest.mark.parametrize(
     "cells, message",
     [
