@@ -20,7 +20,7 @@ from nfref.cli.streams import complain, note, say, tolerant
 from nfref.cli.test_table import ScoredRows, table_lines, whole_rows
 from nfref.runtime.annotations import Iterator
 from nfref.runtime.checks import plural
-from nfref.runtime.files import reserved
+from nfref.runtime.files import check_writable
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
@@ -34,7 +34,7 @@ from nfref.tables.schema.column_inference import find_columns
 from nfref.tables.schema.columns import ColumnError
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
 
-MODEL_BYTES = 2**22  # reserved for a model file, which is smaller but for very many columns
+MODEL_BYTES = 2**22  # free space for a model file, which is smaller but for very many columns
 
 
 @dataclass(frozen=True)
@@ -169,38 +169,39 @@ def run(source: Source, training: Training, targets: Targets) -> None:
     task = Task.of(data, source, training)
     # If the reader of the output has gone, the model is still wanted.
     with tolerant(targets.out or targets.plot), keeping() as signals:
-        with reserved(targets.out, MODEL_BYTES) as place, reserved(targets.plot) as picture:
-            for line in task.lines(source.weights, targets.verbose):
-                say(line)
-            if not targets.out:
-                say("the model will not be kept: --out MODEL.npz writes it to a file")
-            keep = CheckpointWriter(targets.resume, targets.out, asked)
-            plan = replace(plan, checkpoint=keep, resume=state)
-            progress = Progress(say, shown=not targets.quiet)
-            fitted = task.fit(plan, source.seed, progress)
-            cells = task.data.table.cells()
-            tests = ScoredRows.of(fitted.density, task.split.test(cells))
-            if fitted.tried[-1].message:
-                say(f"pool: {fitted.tried[-1].message}")
-            problem: Exception | None = None
-            if targets.out:
-                about = {"flow": training.name, "data": source.data, "seed": source.seed}
-                problem = _write_model(place, task, fitted, tests, about)
-            if targets.out and problem is None:
-                keep.done()
-                say(f"wrote {targets.out}")
-            if targets.resume and signals.came:
-                say(f"--resume {targets.resume} continues from here")
-            if signals.came and targets.out and targets.plot:
-                say(
-                    f"{targets.plot} is not drawn after an interrupt: nfref plot "
-                    f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
-                )
-            elif targets.plot:
-                unseen = _plot(targets, picture, task.data, fitted.density)
-                problem = problem or unseen
+        if targets.out:
+            check_writable(targets.out, MODEL_BYTES)
+        for line in task.lines(source.weights, targets.verbose):
+            say(line)
+        if not targets.out:
+            say("the model will not be kept: --out MODEL.npz writes it to a file")
+        keep = CheckpointWriter(targets.resume, targets.out, asked)
+        plan = replace(plan, checkpoint=keep, resume=state)
+        progress = Progress(say, shown=not targets.quiet)
+        fitted = task.fit(plan, source.seed, progress)
+        cells = task.data.table.cells()
+        tests = ScoredRows.of(fitted.density, task.split.test(cells))
+        if fitted.tried[-1].message:
+            say(f"pool: {fitted.tried[-1].message}")
+        problem: Exception | None = None
+        if targets.out:
+            about = {"flow": training.name, "data": source.data, "seed": source.seed}
+            problem = _write_model(targets.out, task, fitted, tests, about)
+        if targets.out and problem is None:
+            keep.done()
+            say(f"wrote {targets.out}")
+        if targets.resume and signals.came:
+            say(f"--resume {targets.resume} continues from here")
+        if signals.came and targets.out and targets.plot:
+            say(
+                f"{targets.plot} is not drawn after an interrupt: nfref plot "
+                f"{quote(targets.out)} --data {quote(source.data)} --out {quote(targets.plot)}"
+            )
+        elif targets.plot:
+            unseen = _plot(targets, task.data, fitted.density)
+            problem = problem or unseen
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
-        if signals.came:  # while that is known, no score waits for a kernel
+        if signals.came:  # later signals wait for it
             table = iter(list(table))
     for line in table:
         print(line)
@@ -258,7 +259,7 @@ def _ends(data):
 # After the fit ----------------------------------------------------------------------------
 
 
-def _write_model(place, task, fitted, tests, about):
+def _write_model(path, task, fitted, tests, about):
     """Write the model, with notes about its fit.
 
     Return the problem if it could not be written, after an attempt to save it elsewhere.
@@ -291,7 +292,7 @@ def _write_model(place, task, fitted, tests, about):
     }
     columns = data.columns if data.table.named else None
     try:
-        save_model(place, fitted.density, columns=columns, info={"fit": info})
+        save_model(path, fitted.density, columns=columns, info={"fit": info})
     except OSError as error:
         spare = os.path.join(tempfile.gettempdir(), f"nfref-{secrets.token_hex(4)}.npz")
         with contextlib.suppress(OSError):
@@ -305,13 +306,13 @@ def _or_none(number):
     return None if np.isnan(number) else number
 
 
-def _plot(targets, picture, data, density):
+def _plot(targets, data, density):
     """Write the picture and return a problem with it: the model is written anyway."""
     cells = data.table.cells()
     cells = whole_rows(Part(cells, np.ones(len(cells[0])))).table
     shown = AsDensity(density, cells)
     try:
-        plot_density("--plot", picture, shown, None, data.columns, shown.numbers(cells))
+        plot_density("--plot", targets.plot, shown, None, data.columns, shown.numbers(cells))
     except UsageError as error:
         return error
     say(f"wrote {targets.plot}")

