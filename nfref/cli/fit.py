@@ -19,7 +19,7 @@ from nfref.cli.model_rows import check_target
 from nfref.cli.plot import FORMATS, plot_density
 from nfref.cli.streams import complain, note, say, tolerant
 from nfref.cli.test_rows import Part, ScoredRows, Split, table_lines
-from nfref.runtime.files import is_special, reserved
+from nfref.runtime.files import check_writable, is_special
 from nfref.runtime.interrupts import keeping
 from nfref.tables.densities.table_density import check_given
 from nfref.tables.files import checkpoints
@@ -37,7 +37,7 @@ from nfref.tables.schema.column_inference import asked_support, find_columns
 from nfref.tables.schema.columns import ColumnError
 from nfref.tables.schema.distinct_rows import KEPT_KEYS, as_text, keys_of
 
-MODEL_BYTES = 2**22  # reserved for a model file, which is smaller but for very many columns
+MODEL_BYTES = 2**22  # free space for a model file, which is smaller but for very many columns
 SIMPLE = ("gaussian", "mixture")  # plans without flows
 
 
@@ -136,29 +136,30 @@ def run(options: Namespace) -> None:
     task = Task.of(data, options)
     # If the reader of the output has gone, the model is still wanted.
     with tolerant(options.out or options.plot), keeping() as signals:
-        with reserved(options.out, MODEL_BYTES) as place, reserved(options.plot) as picture:
-            task.describe()
-            if not options.out:
-                say("the model will not be kept: --out MODEL.npz writes it to a file")
-            fitted = task.fit(plan, options.seed)
-            tests = ScoredRows.of(fitted.density, task.split.test(task.data.table.cells()))
-            if fitted.tried[-1].message:
-                say(f"pool: {fitted.tried[-1].message}")
-            problem = _write_model(place, task, fitted, tests, options) if options.out else None
-            if options.out and problem is None:
-                keep.done()
-                say(f"wrote {options.out}")
-            if options.resume and signals.came:
-                say(f"--resume {options.resume} continues from here")
-            if signals.came and options.out and options.plot:
-                say(
-                    f"{options.plot} is not drawn after an interrupt: nfref plot "
-                    f"{quote(options.out)} --data {quote(options.data)} --out {quote(options.plot)}"
-                )
-            elif options.plot:
-                problem = _plot(options.plot, picture, task.data, fitted.density) or problem
+        if options.out:
+            check_writable(options.out, MODEL_BYTES)
+        task.describe()
+        if not options.out:
+            say("the model will not be kept: --out MODEL.npz writes it to a file")
+        fitted = task.fit(plan, options.seed)
+        tests = ScoredRows.of(fitted.density, task.split.test(task.data.table.cells()))
+        if fitted.tried[-1].message:
+            say(f"pool: {fitted.tried[-1].message}")
+        problem = _write_model(options.out, task, fitted, tests, options) if options.out else None
+        if options.out and problem is None:
+            keep.done()
+            say(f"wrote {options.out}")
+        if options.resume and signals.came:
+            say(f"--resume {options.resume} continues from here")
+        if signals.came and options.out and options.plot:
+            say(
+                f"{options.plot} is not drawn after an interrupt: nfref plot "
+                f"{quote(options.out)} --data {quote(options.data)} --out {quote(options.plot)}"
+            )
+        elif options.plot:
+            problem = _plot(options.plot, task.data, fitted.density) or problem
         table = table_lines(task.data, task.split, fitted, tests, not signals.came)
-        if signals.came:  # while that is known, no score waits for a kernel
+        if signals.came:  # later signals wait for it
             table = iter(list(table))
     for line in table:
         print(line)
@@ -349,7 +350,7 @@ def _ends(data):
 # After the fit ----------------------------------------------------------------------------
 
 
-def _write_model(place, task, fitted, tests, options):
+def _write_model(path, task, fitted, tests, options):
     """Write the model, with notes about its fit.
 
     Return the problem if it could not be written, after an attempt to save it elsewhere.
@@ -376,7 +377,7 @@ def _write_model(place, task, fitted, tests, options):
     }
     columns = data.columns if data.table.named else None
     try:
-        save_model(place, fitted.density, columns=columns, info={"fit": info})
+        save_model(path, fitted.density, columns=columns, info={"fit": info})
     except OSError as error:
         spare = os.path.join(tempfile.gettempdir(), f"nfref-{secrets.token_hex(4)}.npz")
         with contextlib.suppress(OSError):
@@ -390,13 +391,13 @@ def _or_none(number):
     return None if np.isnan(number) else number
 
 
-def _plot(path, picture, data, density):
+def _plot(path, data, density):
     """Write the picture and return a problem with it: the model is written anyway."""
     cells = data.table.cells()
     cells = Part(cells, np.ones(len(cells[0]))).whole.table
     shown = AsDensity(density, cells)
     try:
-        plot_density("--plot", picture, shown, None, data.columns, shown.numbers(cells))
+        plot_density("--plot", path, shown, None, data.columns, shown.numbers(cells))
     except UsageError as error:
         return error
     say(f"wrote {path}")

@@ -16,7 +16,6 @@ from contextlib import suppress
 
 import numpy as np
 
-from nfref.runtime.abandonable import abandon
 from nfref.runtime.annotations import Any, Array, Callable, DTypeLike
 from nfref.runtime.backends import processors, threads
 
@@ -94,9 +93,7 @@ def share(task: Callable, count: int, threads: int) -> None:
     waiting = [WORKERS.executor().submit(work) for _ in range(helpers)]
     try:
         work()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            abandon()
+    except BaseException:
         for future in waiting:
             if not future.cancel():
                 future.exception()

@@ -1,20 +1,13 @@
-"""Calls in threads of their own, which their callers may abandon.
+"""Calls of compilers and of other people's code in threads, which their callers may abandon.
 
-Python handles Ctrl-C between two of its own instructions, so not before compiled code returns; LLVM
-compiles one kernel for up to ten seconds. If such a call has a thread of its own, its caller can
-give up. No thread can be stopped: it goes on to the end of the call. The command ``nfref`` ends its
-process without waiting for it.
+No thread can be stopped: it goes on to the end of the call. The command ``nfref`` ends its process
+without waiting for it.
 """
 
 import contextvars
 import threading
-import time
 
-from nfref.runtime import interrupts
 from nfref.runtime.annotations import Any, Callable, Sequence
-
-TURN = 0.05  # seconds after which a caller looks whether to go on waiting
-PATIENCE = 0.3  # seconds of a call after a signal: enough to read a kernel from disk
 
 
 class Call(threading.Thread):
@@ -49,49 +42,25 @@ class Call(threading.Thread):
         return self.function(*self.arguments)
 
 
-class Abandoned(KeyboardInterrupt):
-    """A call was given up, or not begun, because a signal came."""
-
-
-_RUNNING: set[Call] = set()  # abandoned ones stay until they end
-
-
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return ``function(*arguments)``, which Ctrl-C abandons.
+    """Return ``function(*arguments)``, which Ctrl-C abandons and never interrupts.
 
-    Raises
-    ------
-    KeyboardInterrupt
-        If the signal raises in this thread.
-    Abandoned
-        If it came to the fit in progress and raised elsewhere, or waits for the fit's end.
+    Python raises KeyboardInterrupt between any two instructions of the main thread, also where
+    LLVM calls back, which loses it. So in the main thread the call has a thread of its own.
     """
-    if isinstance(threading.current_thread(), Call):  # it may hold a lock of the compiler
+    if threading.current_thread() is not threading.main_thread():
         return function(*arguments)
-    end = time.monotonic() + PATIENCE
-    _RUNNING.difference_update([other for other in _RUNNING if other.ended.is_set()])
-    if interrupts.came() and any(other.abandoned for other in _RUNNING):
-        raise Abandoned
     one = Call(function, arguments)
-    _RUNNING.add(one)
     try:
         one.start()
-        while not one.ended.wait(TURN):
-            if one.abandoned or interrupts.came() and time.monotonic() > end:
-                raise Abandoned
+        while not one.ended.wait(0.1):  # on Windows, Ctrl-C cannot end a wait without a timeout
+            pass
     except KeyboardInterrupt:
-        abandon()
+        one.abandoned = True
         raise
-    _RUNNING.discard(one)
     if one.error is not None:
         raise one.error
     return one.value
-
-
-def abandon() -> None:
-    """Let every thread that waits in :func:`call` give up."""
-    for one in list(_RUNNING):
-        one.abandoned = True
 
 
 def any_abandoned() -> bool:

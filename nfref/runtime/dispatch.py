@@ -4,14 +4,12 @@ Flows, losses, Adam, small matrices and continuous solves call :func:`run` with 
 twin. ``nfref.backend`` decides if it is used. Otherwise the size of the problem decides: twins
 for much work, formulas for a handful of rows, for which compiling or loading a kernel would take
 longer than the answer. The choice depends on sizes alone, never on which kernels are compiled.
-So the same call gives the same bits in every process. There is one exception: a fit that Ctrl-C
-ended while kernels were compiled evaluates the flows that it keeps by formulas.
+So the same call gives the same bits in every process.
 
 A twin takes the arguments of its formula. It returns None for arguments that it does not support
 (complex numbers, forward mode, a solver without a twin), and the formula computes the answer.
 """
 
-import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -19,7 +17,6 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nfref.runtime import params as trees
-from nfref.runtime.abandonable import Abandoned
 from nfref.runtime.annotations import Any, Array, Callable, Iterator
 from nfref.runtime.backends import chosen, numba_problem
 
@@ -130,12 +127,7 @@ def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
         if result is not None:
             return result
     if backend in ("numba", "cuda") and not numba_problem():
-        try:
-            result = _load(twin.numba)(*arguments)
-        except Abandoned:  # an interrupted fit keeps what it has, and waits for no compilation
-            if threading.current_thread() is not threading.main_thread():
-                raise
-            result = None
+        result = _load(twin.numba)(*arguments)
         if result is not None:
             return result
     return formula(*arguments)

@@ -1,14 +1,13 @@
 """Write files so that a reader never sees an incomplete one.
 
-A file is written under a temporary name beside its target (a part), then moved over the target.
-The writer holds a lock on its part, and the lock ends with the process. So the next process that
-writes into the folder can remove the parts that killed processes left behind.
+A file is written under a temporary name beside its target (a part), then moved over the target. A
+process that is killed in the meantime leaves its part behind.
 """
 
 import contextlib
 import os
-import secrets
 import stat
+import tempfile
 import threading
 import time
 from typing import BinaryIO
@@ -17,10 +16,8 @@ from nfref.runtime.annotations import Iterator, PathLike
 
 try:
     import fcntl
-
-    HAS_LOCKS = True
-except ImportError:  # Windows: parts are neither locked nor removed
-    HAS_LOCKS = False
+except ImportError:  # Windows: no process waits for another one
+    fcntl = None  # type: ignore[assignment]
 
 PART = (".nfref-", ".part")  # start and end of a part's name
 
@@ -50,118 +47,43 @@ def _mode(path):
         return 0o666 & ~mask
 
 
-class Reservation:
-    """A place on disk for a file that is written later; see :func:`reserved`.
+@contextlib.contextmanager
+def replacing(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a binary file that replaces ``path`` at the end of the block.
+
+    After an error or an interrupt before that, the target stays as it was. Links are followed; a
+    device or a pipe is written directly.
 
     Parameters
     ----------
     path : path-like
-    size : int
-        Bytes to allocate now, so that a full disk is found before the work.
-    """
-
-    def __init__(self, path: PathLike, size: int = 0) -> None:
-        self.path = path
-        self._target = _target_of(path)
-        self._part: str | None = None
-        self._descriptor: int | None = None
-        if is_special(self._target):
-            return
-        check_writable(path)
-        folder = os.path.dirname(self._target)
-        _sweep(folder)
-        with _named(path):
-            descriptor, self._part = _locked_part(folder)
-            self._descriptor = descriptor
-            if size and hasattr(os, "posix_fallocate"):
-                try:
-                    os.posix_fallocate(descriptor, 0, size)
-                except OSError:
-                    self.release()
-                    raise
-
-    def __fspath__(self):
-        return os.fspath(self.path)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[BinaryIO]:
-        """Open the binary file, which replaces the target at the end of the block.
-
-        After an error or an interrupt before that, the target stays as it was and the part is
-        removed.
-        """
-        if self._part is None or self._descriptor is None:
-            with _named(self.path), open(self._target, "wb") as file:
-                yield file
-            return
-        try:
-            with _named(self.path):
-                with os.fdopen(os.dup(self._descriptor), "wb") as file:
-                    yield file
-                    file.flush()
-                    file.truncate()
-                    os.fsync(file.fileno())
-                os.chmod(self._part, _mode(self._target))
-                os.replace(self._part, self._target)
-                self._part = None
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Remove the part, if there still is one."""
-        if self._part is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._part)
-            self._part = None
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-@contextlib.contextmanager
-def reserved(path: PathLike | None, size: int = 0) -> Iterator[Reservation | None]:
-    """Reserve a place for a file before long work, and release it if the work fails.
-
-    Parameters
-    ----------
-    path : path-like or None
-        None reserves nothing.
-    size : int
-        Approximate size of the file in bytes.
-
-    Yields
-    ------
-    Reservation or None
-    """
-    reservation = None if path is None else Reservation(path, size)
-    try:
-        yield reservation
-    finally:
-        if reservation is not None:
-            reservation.release()
-
-
-@contextlib.contextmanager
-def replacing(path: PathLike | Reservation) -> Iterator[BinaryIO]:
-    """Open a binary file that replaces ``path`` once it is complete.
-
-    Links are followed; a device or a pipe is written directly.
-
-    Parameters
-    ----------
-    path : path-like or Reservation
 
     Yields
     ------
     binary file
     """
-    reservation = path if isinstance(path, Reservation) else Reservation(path)
-    with reservation.writing() as file:
-        yield file
+    target = _target_of(path)
+    if is_special(target):
+        with _named(path), open(target, "wb") as file:
+            yield file
+        return
+    check_writable(path)
+    with _named(path):
+        descriptor, part = tempfile.mkstemp(PART[1], PART[0], os.path.dirname(target))
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, _mode(target))
+            os.replace(part, target)
+        except BaseException:
+            os.unlink(part)
+            raise
 
 
-def check_writable(path: PathLike) -> None:
-    """Check that a file can be written at ``path``, before any work is spent on it.
+def check_writable(path: PathLike, size: int = 0) -> None:
+    """Check that a file of ``size`` bytes can be written at ``path``, before long work.
 
     Raises
     ------
@@ -191,13 +113,14 @@ def check_writable(path: PathLike) -> None:
             raise FileNotFoundError(f"{path}: {folder} is not a folder")
         raise FileNotFoundError(f"{path}: folder {folder} does not exist")
     try:
-        descriptor, part = _locked_part(folder)
+        file = tempfile.TemporaryFile(dir=folder)
     except OSError as error:
         raise type(error)(
             f"{path}: expected a folder to write into, got {folder} ({error.strerror})"
         ) from None
-    os.unlink(part)
-    os.close(descriptor)
+    with file, _named(path):
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextlib.contextmanager
@@ -228,7 +151,7 @@ class Turn:
         self._descriptor: int | None = None
         self._ending = threading.Lock()
         end = time.monotonic() + seconds
-        if not HAS_LOCKS:
+        if fcntl is None:
             return
         with contextlib.suppress(OSError):
             os.makedirs(folder, 0o700, exist_ok=True)
@@ -256,25 +179,8 @@ class Turn:
             os.close(descriptor)
 
 
-# Parts ------------------------------------------------------------------------------------
-
-
-def _locked_part(folder):
-    """Return (descriptor, path) of a new file, locked by this process."""
-    while True:
-        path = os.path.join(folder, secrets.token_hex(6).join(PART))
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600
-        )
-        if _lock(descriptor):
-            return descriptor, path
-        os.close(descriptor)  # another process was faster and has removed it
-
-
 def _lock(descriptor):
     """Lock a file, and return whether this succeeded and nobody has removed the file."""
-    if not HAS_LOCKS:
-        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -282,19 +188,3 @@ def _lock(descriptor):
     except OSError:  # a file system without locks
         return True
     return os.fstat(descriptor).st_nlink > 0
-
-
-def _sweep(folder):
-    """Remove the parts that no process has locked."""
-    if not HAS_LOCKS:
-        return
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(PART[0]) and entry.name.endswith(PART[1]):
-                with contextlib.suppress(OSError):
-                    descriptor = os.open(entry.path, os.O_RDWR)
-                    try:
-                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        os.unlink(entry.path)
-                    finally:
-                        os.close(descriptor)

@@ -3,7 +3,8 @@
 A signal raises KeyboardInterrupt wherever the main thread is. That is right until a fit has its
 first candidate (:func:`keep`). From then on a signal only leaves a note, and the fit ends with the
 candidates that it has. It looks at the note (:func:`came`) after each step of a training, each
-iteration of EM and each round of values for empty cells, and while it waits for a compiler.
+iteration of EM and each round of values for empty cells. Before that it waits for a kernel that is
+being compiled.
 """
 
 import contextlib

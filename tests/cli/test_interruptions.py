@@ -395,7 +395,8 @@ def test_a_killed_fit_goes_on_to_the_same_bits(folder):
     assert epoch_of(folder / "c.npz") >= 6
     succeeds(*FIT, "--resume", "c.npz", "--out", "m.npz", cwd=folder)
     assert (folder / "m.npz").read_bytes() == (folder / "whole.npz").read_bytes()
-    assert names(folder) == ["c.npz", "m.npz", "people.csv", "whole.npz"]
+    left = [name for name in names(folder) if not name.endswith(".part")]  # of a killed write
+    assert left == ["c.npz", "m.npz", "people.csv", "whole.npz"]
 
 
 def epoch_of(path):

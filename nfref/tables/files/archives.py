@@ -41,7 +41,7 @@ def save(
 
     Parameters
     ----------
-    path : path-like or nfref.runtime.files.Reservation
+    path : path-like
     kind : str
         The name of the format.
     version : int
@@ -117,7 +117,7 @@ def write_archive(path: PathLike, header: dict[str, Any] | Array, arrays: dict[s
 
     Parameters
     ----------
-    path : path-like or nfref.runtime.files.Reservation
+    path : path-like
     header : dict or (L,) array of uint8
         Anything that JSON can hold, or that as bytes.
     arrays : dict of str to array

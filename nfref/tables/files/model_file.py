@@ -101,7 +101,7 @@ def save_model(
 
     Parameters
     ----------
-    path : path-like or nfref.runtime.files.Reservation
+    path : path-like
     density : Density or nfref.tables.densities.table_density.TableDensity
         Made of flows, bases and transformers of this package, or of your own: a class that is a
         frozen dataclass of a module. The file holds its name, not its code.

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime import interrupts
-from nfref.runtime.abandonable import abandon
 from nfref.runtime.annotations import Any, Callable, Sequence
 from nfref.runtime.backends import one_thread
 from nfref.runtime.checks import check_floats, require
@@ -150,10 +149,8 @@ class Queue:
     def __enter__(self) -> "Queue":
         return self
 
-    def __exit__(self, error: Any, *rest: Any) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._stopped.set()
-        if error is not None:
-            abandon()  # compilers that trainings wait for
         self._pool.shutdown(cancel_futures=True)
         if interrupts.came() and self._records:
             self._write()
