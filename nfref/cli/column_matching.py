@@ -9,8 +9,13 @@ from nfref.runtime.annotations import Array, Sequence
 from nfref.tables.files.model_file import Model
 from nfref.tables.queries.known_cells import check_known_cells
 from nfref.tables.queries.scoring import check_cells
-from nfref.tables.reading.table import Keep, matched_places, numbered_columns, quoted_names
-from nfref.tables.reading.text import are_whole
+from nfref.tables.reading.table import (
+    Keep,
+    are_whole,
+    matched_places,
+    numbered_columns,
+    quoted_names,
+)
 from nfref.tables.schema.columns import Column, is_whole, missing_cells_of
 
 

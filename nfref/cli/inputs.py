@@ -19,8 +19,8 @@ from nfref.tables.files.model_file import Model
 from nfref.tables.queries.known_cells import row_given
 from nfref.tables.queries.scoring import check_cells, stacked
 from nfref.tables.reading import write_table
-from nfref.tables.reading.read import check_suffix
-from nfref.tables.reading.write import WRITERS, writer
+from nfref.tables.reading.read import READERS, check_suffix
+from nfref.tables.reading.write import writer
 from nfref.tables.schema.columns import with_gaps
 
 
@@ -64,7 +64,7 @@ def check_output(
     out: str | None,
     *inputs: str | None,
     what: str | None = None,
-    formats: Collection[str] = tuple(WRITERS),
+    formats: Collection[str] = READERS,
 ) -> None:
     """Check that ``out`` can be written and is not an input; without it, that stdout is open."""
     if out is None:

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from nfref.tables.reading import TableError, batches, read_table, sample, write_table
-from nfref.tables.reading.sampling import Reservoir, sample_rows
+from nfref.tables.reading.sampling import STREAM, Reservoir, sample_rows
 
 
 def drawn(total, most, seed, cuts=()):
@@ -31,18 +31,10 @@ def test_it_does_not_depend_on_how_rows_are_cut(total, most):
 
 
 def test_the_rows_kept_are_those_of_the_lowest_keys():
-    """Compute the keys one row at a time with Python's integers."""
-    mask = 2**64 - 1
-
-    def mix(bits):
-        bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & mask
-        bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & mask
-        return bits ^ bits >> 31
-
+    """Take all keys at once."""
     for seed in (0, 5, 2**80 + 1):
-        keys = [mix(mix(seed & mask) + (row + 1) * 0x9E3779B97F4A7C15 & mask) for row in range(500)]
-        assert len(set(keys)) == 500
-        expected = np.sort(np.argsort(np.array(keys, np.uint64))[:40])
+        keys = np.random.default_rng((STREAM, seed)).random(500)
+        expected = np.sort(np.argsort(keys)[:40])
         np.testing.assert_array_equal(drawn(500, 40, seed, [100, 101, 350]), expected)
 
 
