@@ -85,7 +85,7 @@ def read(folder, rng, header, damage, delimiter, end, form):
         require(damage != "none", f"refused: {error}")
         return refused(error)
     require(
-        not damaged and damage not in ("bytes", "utf-16", "zero bytes"),
+        not damaged and damage not in ("bytes", "zero bytes"),
         f"expected an error after {damage}, got {table.values.shape}",
     )
     if table.doubtful:
