@@ -108,7 +108,9 @@ def load(
                 f"{name}: expected a file or the name of built-in data "
                 "(nfref fit --help lists them), found neither"
             )
-        return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
+        return Data(
+            name, read_quietly(name, header, texts=texts, may_be_empty=may_be_empty, keep=keep)
+        )
     if known == "wine":
         values, columns = nfref.datasets.wine()
         return Data(name, only(Table(values, columns), keep))
@@ -229,13 +231,20 @@ class Source(Options):
         try:
             with row_bar(True, unit_scale=True, delay=2) as bar:
                 found = sample(
-                    paths, self.rows, self.seed, self.header, texts, True, self.keep, look
+                    paths,
+                    self.rows,
+                    self.seed,
+                    look,
+                    header=self.header,
+                    texts=texts,
+                    may_be_empty=True,
+                    keep=self.keep,
                 )
         except TableError as error:
             if not error.not_numbers:
                 raise
             raise UsageError(f"{error}; {remedies([error.column], [error.column])}") from None
-        if found.total > len(found.places):
+        if found.total > len(found.table.values):
             return Data(self.data, found.table, total=found.total, lowest=found.lowest)
         return Data(self.data, found.table)
 

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from nfref.runtime.annotations import Iterator, PathLike
+from nfref.runtime.annotations import Any, Iterator, PathLike
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (
@@ -70,25 +70,16 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     return table
 
 
-def read_quietly(
-    path: PathLike,
-    header: str = "auto",
-    texts: Texts = (),
-    may_be_empty: bool = False,
-    keep: Keep | None = None,
-) -> Table:
+def read_quietly(path: PathLike, header: str = "auto", **options: Any) -> Table:
     """Read a table without the warning; the table's remark has its text.
 
-    ``texts`` names columns whose cells are kept as text: see ``Table.labels``. With
-    ``may_be_empty`` cells may be empty, and are NaN then. ``texts`` and ``keep`` are as for
-    :func:`batches`.
+    ``options`` are ``texts``, ``may_be_empty`` and ``keep``, as for :func:`batches`.
     """
-    tables = list(batches(path, header, texts, None, may_be_empty, keep))
-    whole = set(tables[0].whole).intersection(*(table.whole for table in tables[1:]))
+    tables = list(batches(path, header, **options))
+    in_all = set(tables[0].whole).intersection(*(table.whole for table in tables[1:]))
+    whole = tuple(name for name in tables[0].whole if name in in_all)
     values = np.concatenate([table.values for table in tables])
-    return replace(
-        tables[-1], values=values, whole=tuple(filter(whole.__contains__, tables[0].columns))
-    )
+    return replace(tables[-1], values=values, whole=whole)
 
 
 def batches(

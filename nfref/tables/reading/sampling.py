@@ -12,7 +12,7 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
 from nfref.tables.reading.read import batches
-from nfref.tables.reading.table import Keep, Table, Texts, match_columns
+from nfref.tables.reading.table import Table, match_columns
 
 CELLS = 1 << 23  # most numbers in a sample by default: 64 MB
 ROWS = 1_000_000  # most rows in a sample by default
@@ -37,32 +37,27 @@ class Reservoir:
     def __init__(self, most: int, seed: int) -> None:
         self.most, self.total = most, 0
         self._rng = np.random.default_rng((STREAM, seed))
-        self._parts: list = []
+        self._parts: list[tuple[Array, Array]] = []
         self._limit = np.inf
 
     def add(self, values: Array) -> None:
         """Add the next rows, (K, D)."""
-        keys = self._rng.random(len(values))
-        places = np.flatnonzero(keys < self._limit)
-        self._parts.append((keys[places], places + self.total, values[places]))
         self.total += len(values)
-        if sum(len(keys) for keys, *_ in self._parts) > self.most + self.most // 4:
-            self._forget()
+        keys = self._rng.random(len(values))
+        low = keys < self._limit
+        self._parts.append((keys[low], values[low]))
+        if sum(len(keys) for keys, _ in self._parts) > self.most + self.most // 4:
+            self.rows()
 
-    def _forget(self):
-        keys, places, values = map(np.concatenate, zip(*self._parts))
+    def rows(self) -> Array:
+        """Return the rows, (M, D), in the order in which they were added, and forget others."""
+        keys, values = map(np.concatenate, zip(*self._parts))
         if len(keys) > self.most:
-            lowest = np.argpartition(keys, self.most - 1)[: self.most]
-            self._limit = np.max(keys[lowest])
-            lowest.sort()
-            keys, places, values = keys[lowest], places[lowest], values[lowest]
-        self._parts = [(keys, places, values)]
-
-    def rows(self) -> tuple[Array, Array]:
-        """Return (places (M,), rows (M, D)) in the order in which they were added."""
-        self._forget()
-        _, places, values = self._parts[0]
-        return places, values
+            lowest = np.sort(np.argpartition(keys, self.most - 1)[: self.most])
+            keys, values = keys[lowest], values[lowest]
+            self._limit = np.max(keys)
+        self._parts = [(keys, values)]
+        return values
 
 
 @dataclass(frozen=True)
@@ -73,8 +68,6 @@ class Sample:
     ----------
     table : Table
         ``whole`` is true of all rows, not only of these.
-    places : (M,) array
-        Their places among all rows, from 0.
     total : int
         The number of all rows.
     lowest : dict
@@ -82,7 +75,6 @@ class Sample:
     """
 
     table: Table
-    places: np.ndarray
     total: int
     lowest: dict
 
@@ -91,11 +83,8 @@ def sample(
     paths: PathLike | Sequence[PathLike],
     rows: int | None = None,
     seed: int = 0,
-    header: str = "auto",
-    texts: Texts = (),
-    may_be_empty: bool = False,
-    keep: Keep | None = None,
     look: Callable[[str, Table, int, int], object] | None = None,
+    **options: Any,
 ) -> Sample:
     """Return a uniform sample of the rows of files, or all rows if there are no more.
 
@@ -106,11 +95,12 @@ def sample(
     rows : int, optional
         Most rows of the sample; by default a million, and no more than 2^23 numbers.
     seed : int
-    header, texts, may_be_empty, keep
-        As for :func:`nfref.tables.reading.batches`.
     look : callable, optional
         ``look(path, table, first, total)`` of every batch: ``first`` rows of its file come before
         it, and ``total`` rows of all files are read with it.
+    **options
+        ``header``, ``texts``, ``may_be_empty`` and ``keep``, as for
+        :func:`nfref.tables.reading.batches`.
 
     Returns
     -------
@@ -135,11 +125,13 @@ def sample(
     start: Any = None
     last: Any = None
     refused: dict = {}
-    for path in map(os.fspath, every):
+    for path in every:
         first = 0
-        for table in batches(path, header, texts, None, may_be_empty, keep, like=last):
+        for table in batches(path, like=last, **options):
             start, last = start or table, table
-            values = match_columns(path, table, start.columns, start.named, "the first file's")
+            values = match_columns(
+                os.fspath(path), table, start.columns, start.named, "the first file's"
+            )
             refused = {**table.refused, **refused}
             low, own = np.fmin.reduce(values, axis=0), set(table.whole)
             if reservoir is None:
@@ -149,9 +141,9 @@ def sample(
             reservoir.add(values)
             if look is not None:
                 same = replace(table, values=values, columns=start.columns)
-                look(path, same, first, reservoir.total)
+                look(os.fspath(path), same, first, reservoir.total)
             first += len(values)
-    places, values = reservoir.rows()
     names = tuple(filter(whole.__contains__, start.columns))
-    found = replace(start, values=values, labels=last.labels, whole=names, refused=refused)
-    return Sample(found, places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
+    rows_kept = reservoir.rows()
+    found = replace(start, values=rows_kept, labels=last.labels, whole=names, refused=refused)
+    return Sample(found, reservoir.total, dict(zip(start.columns, lowest.tolist())))

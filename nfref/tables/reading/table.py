@@ -112,10 +112,7 @@ Texts: TypeAlias = Sequence[Any] | Keep
 
 # (columns, named, whether a column looks like text) -> the columns that are read; name -> {text:
 # place} of those that hold text; and whether faults of others are told in ``Table.refused``.
-Choose: TypeAlias = Callable[
-    [tuple[str, ...], bool, Callable[[str], bool]],
-    tuple[tuple[str, ...], dict[str, dict[str, int]], bool],
-]
+Choose: TypeAlias = Callable[[tuple[str, ...], bool, Callable[[str], bool]], tuple]
 
 
 def batch_rows(columns: int) -> int:

@@ -132,7 +132,7 @@ def _write_text(file, columns, blocks, delimiter):
         _PLAIN.fullmatch(name) and name.lower() not in MISSING and not is_number(name)
         for name in columns
     )
-    quoting = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
+    quoting: Any = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
     csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(columns)
     rows = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     for values in blocks:
