@@ -107,7 +107,9 @@ def load(
                 f"{name}: expected a file or the name of built-in data "
                 "(nfref fit --help lists them), found neither"
             )
-        return Data(name, read_quietly(name, header, texts, may_be_empty, keep))
+        return Data(
+            name, read_quietly(name, header, texts=texts, may_be_empty=may_be_empty, keep=keep)
+        )
     if known == "wine":
         values, columns = nfref.datasets.wine()
         return Data(name, only(Table(values, columns), keep))
@@ -206,12 +208,21 @@ def load_to_fit(options: Namespace) -> Data:
 
     try:
         with row_bar(unit_scale=True, delay=2) as bar:
-            found = sample(paths, None, options.seed, options.header, texts, True, keep, look)
+            found = sample(
+                paths,
+                None,
+                options.seed,
+                look,
+                header=options.header,
+                texts=texts,
+                may_be_empty=True,
+                keep=keep,
+            )
     except TableError as error:
         if not error.not_numbers:
             raise
         raise UsageError(f"{error}; {_remedies([error.column], [error.column])}") from None
-    if found.total > len(found.places):
+    if found.total > len(found.table.values):
         return Data(options.data, found.table, total=found.total, lowest=found.lowest)
     return Data(options.data, found.table)
 

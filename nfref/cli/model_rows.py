@@ -17,10 +17,15 @@ from nfref.tables.files.model_file import Model, load_model
 from nfref.tables.queries.known_cells import check_known_cells, row_given
 from nfref.tables.queries.scoring import check_cells
 from nfref.tables.reading import batches, write_table
-from nfref.tables.reading.read import check_suffix
-from nfref.tables.reading.table import Keep, matched_places, numbered_columns, quoted_names
-from nfref.tables.reading.text import are_whole
-from nfref.tables.reading.write import WRITERS, writer
+from nfref.tables.reading.read import READERS, check_suffix
+from nfref.tables.reading.table import (
+    Keep,
+    are_whole,
+    matched_places,
+    numbered_columns,
+    quoted_names,
+)
+from nfref.tables.reading.write import writer
 from nfref.tables.schema.columns import Column, is_whole, missing_cells_of
 
 # Models -----------------------------------------------------------------------------------
@@ -239,7 +244,7 @@ def check_output(
     out: str | None,
     *inputs: str | None,
     what: str | None = None,
-    formats: Collection[str] = tuple(WRITERS),
+    formats: Collection[str] = READERS,
 ) -> None:
     """Check that ``out`` can be written and is not an input; without it, that stdout is open."""
     if out is None:

@@ -1,7 +1,6 @@
 """The command line: columns given others, and missing cells."""
 
 import argparse
-import importlib
 
 import numpy as np
 import pandas as pd
@@ -387,9 +386,7 @@ def test_predictions_come_in_batches(here, capsys, monkeypatch):
     drop(data, "income")
     predict = ("predict", "cond.npz", "dropped.csv", "--column", "income")
     whole = run(capsys, *predict)
-    monkeypatch.setattr(
-        importlib.import_module("nfref.tables.reading.batches"), "batch_rows", lambda columns: 64
-    )
+    monkeypatch.setattr("nfref.tables.reading.text.batch_rows", lambda columns: 64)
     assert run(capsys, *predict) == whole
     data.loc[200, "town"] = "Bern"
     drop(data, "income")

@@ -82,17 +82,17 @@ def read(folder, rng, header, damage, delimiter, end, form):
         table = read_quietly(path)
     except TableError as error:
         require(str(error).startswith(str(path)), f"no name in {error}")
-        require(damage != "none", f"refused: {error}")
+        require(damage not in ("none", "utf-16"), f"refused: {error}")
         return refused(error)
     require(
-        not damaged and damage not in ("bytes", "utf-16", "zero bytes"),
+        not damaged and damage not in ("bytes", "zero bytes"),
         f"expected an error after {damage}, got {table.values.shape}",
     )
     if table.doubtful:
         require(table.remark.startswith(str(path)), "a doubt without its file")
         return "success"
     require(np.array_equal(table.values, values), "other numbers")
-    if names and header != "comment alone":
+    if names and header not in ("comment alone", "savetxt"):
         require(table.columns == tuple(names), f"expected names {names}, got {table.columns}")
         require(
             np.array_equal(match_columns("t", table, table.columns[::-1]), values[:, ::-1]),

@@ -6,8 +6,7 @@ is a :class:`TableError` of one line: the file, what was expected, what came, an
 counted from 1, without the header; lines are lines of the file.
 """
 
-from nfref.tables.reading.batches import batches
-from nfref.tables.reading.read import read_table
+from nfref.tables.reading.read import batches, read_table
 from nfref.tables.reading.sampling import sample
 from nfref.tables.reading.table import Table, TableError
 from nfref.tables.reading.write import write_table

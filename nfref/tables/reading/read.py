@@ -1,15 +1,19 @@
-"""Read a table from a file; its extension decides how."""
+"""Read a table from a file, whole or in batches; its extension decides how."""
 
 import contextlib
+import csv
 import os
 import stat
 import warnings
+import zlib
 from collections.abc import Collection
 from dataclasses import replace
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
-from nfref.runtime.annotations import Callable, Iterator, PathLike, Sequence
+from nfref.runtime.annotations import Any, Iterator, PathLike
 from nfref.runtime.checks import check_choice
 from nfref.runtime.files import is_special
 from nfref.tables.reading.table import (
@@ -17,7 +21,10 @@ from nfref.tables.reading.table import (
     Table,
     TableError,
     Texts,
+    are_whole,
+    batch_rows,
     check_finite,
+    coded,
     named_columns,
     numbered_columns,
     pyarrow_for,
@@ -27,19 +34,19 @@ from nfref.tables.reading.text import text_tables
 HEADERS = ("auto", "yes", "no")
 TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 READERS = (*TEXT, ".npy", ".npz", ".parquet")  # suffixes of files that are read
-PIECE = 1 << 16  # rows of an .npy and of a .parquet that are read at once
+# What libraries raise for files that they cannot read, and ValueError for most.
+ERRORS = (OSError, ValueError, EOFError, NotImplementedError, csv.Error, BadZipFile, zlib.error)
 
 
 def read_table(path: PathLike, header: str = "auto") -> Table:
     """Read a table of finite numbers.
 
     The delimiter of a text file is a tab, a semicolon, a comma, a bar or, in a .txt, spaces,
-    whichever splits the first lines evenly, or that of a first line such as "sep=;". Where it is no
-    comma, numbers may have a decimal comma instead of a point, if the first 200 rows leave no
-    doubt. Quotes are respected. A first row that is all numbers is data, and the columns are then
-    called x1 ... xD; any other first row holds the names. A guess is reported by a warning
-    (:func:`nfref.tables.reading.names.find_names`). Text may be compressed by gzip, and may come
-    through a pipe. An .npz must hold one array, or only one of two dimensions.
+    whichever splits the first lines evenly. Where it is no comma, numbers may have a decimal comma
+    instead of a point, if the first 200 rows leave no doubt. Quotes are respected. A first row that
+    is all numbers is data, and the columns are then called x1 ... xD; any other first row holds the
+    names. A guess is reported by a warning. Text may be compressed by gzip, and may come through a
+    pipe. An .npz must hold one array, or only one of two dimensions.
 
     Parameters
     ----------
@@ -63,55 +70,96 @@ def read_table(path: PathLike, header: str = "auto") -> Table:
     return table
 
 
-def read_quietly(
-    path: PathLike,
-    header: str = "auto",
-    texts: Texts = (),
-    may_be_empty: bool = False,
-    keep: Keep | None = None,
-) -> Table:
+def read_quietly(path: PathLike, header: str = "auto", **options: Any) -> Table:
     """Read a table without the warning; the table's remark has its text.
 
-    ``texts`` names columns whose cells are kept as text: see ``Table.labels``. With
-    ``may_be_empty`` cells may be empty, and are NaN then. ``texts`` and ``keep`` are as for
-    :func:`nfref.tables.reading.batches`.
+    ``options`` are ``texts``, ``may_be_empty`` and ``keep``, as for :func:`batches`.
     """
-    path = os.fspath(path)
-    tables = list(tables_of(path, header, texts, may_be_empty, keep, PIECE))
-    return check_finite(path, joined(tables), may_be_empty=may_be_empty)
-
-
-def tables_of(
-    path: str,
-    header: str,
-    texts: Texts,
-    may_be_empty: bool,
-    keep: Keep | None,
-    rows: int | Callable[[int], int],
-) -> Iterator[Table]:
-    """Yield the rows of a file as tables whose numbers are not checked.
-
-    Those of a .parquet and an .npy have ``rows`` rows, which may depend on the number of columns;
-    the last has the rest. Others have any number of rows.
-    """
-    check_choice("header", header, HEADERS)
-    extension = format_of(path)
-    with readable(path):
-        if extension in TEXT:
-            yield from text_tables(path, header, texts, may_be_empty, keep)
-        elif extension == ".parquet":
-            yield from parquet_tables(path, texts, rows, keep)
-        else:
-            found = _pieces_of_npy(path, rows) if extension == ".npy" else [_read_npz(path)]
-            yield from (only(table, keep) for table in found)
-
-
-def joined(tables: Sequence[Table]) -> Table:
-    """Return the rows of tables of one file as one table."""
+    tables = list(batches(path, header, **options))
     in_all = set(tables[0].whole).intersection(*(table.whole for table in tables[1:]))
     whole = tuple(name for name in tables[0].whole if name in in_all)
     values = np.concatenate([table.values for table in tables])
     return replace(tables[-1], values=values, whole=whole)
+
+
+def batches(
+    path: PathLike,
+    header: str = "auto",
+    texts: Texts = (),
+    rows: int | None = None,
+    may_be_empty: bool = False,
+    keep: Keep | None = None,
+    like: Table | None = None,
+) -> Iterator[Table]:
+    """Yield the rows of a file in batches, in memory that does not depend on their number.
+
+    A .parquet is read by batches of its row groups, text line by line, an .npy by pieces of the
+    file. An .npz is read whole, and only then cut. A csv may come through a pipe.
+
+    Parameters
+    ----------
+    path : path-like
+    header : {"auto", "yes", "no"}
+        "yes" if the first line of a text file holds names.
+    texts : sequence of str, or callable
+        Names of columns whose cells are text; ``...`` among them stands for those that look like
+        it. Or ``texts(columns, named)`` that gives them for the columns that are read. ``labels``
+        of the tables grow from batch to batch: a text has the same place in all.
+    rows : int, optional
+        Rows in a batch (the last holds the rest); about a million numbers by default.
+    may_be_empty : bool
+        Accept empty cells, as NaN. Among numbers, words such as NA count as empty.
+    keep : callable, optional
+        ``keep(columns, named)`` gives the names of the columns that are read, of all in the file
+        and whether it names them; all if omitted.
+    like : Table, optional
+        A table of an earlier file: the same columns hold text, and texts have the same places.
+
+    Yields
+    ------
+    Table
+        With float64 values, all finite.
+
+    Raises
+    ------
+    TableError
+        As :func:`read_table`, when you reach a batch with a fault.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "t.npy")
+    >>> np.save(path, np.ones((10, 2)))
+    >>> [len(table.values) for table in batches(path, rows=4)]
+    [4, 4, 2]
+    """
+    path, first = os.fspath(path), 0
+    check_choice("header", header, HEADERS)
+
+    def choose(columns, named, looks_like_text):
+        kept = tuple(columns if keep is None else keep(columns, named))
+        asked = texts(kept, named) if callable(texts) else texts
+        if like is not None:
+            known = [name for name in kept if name in like.labels]
+            places = {name: {text: k for k, text in enumerate(like.labels[name])} for name in known}
+        else:
+            of_text = {*asked, *(filter(looks_like_text, kept) if ... in asked else ())}
+            places = {name: {} for name in kept if name in of_text}
+        return kept, places, ... in asked
+
+    with readable(path):
+        if format_of(path) in TEXT:
+            tables = text_tables(path, header, may_be_empty, rows, choose)
+        elif format_of(path) == ".parquet":
+            tables = _parquet_tables(path, rows, choose)
+        else:
+            tables = _array_tables(path, rows, choose)
+        for table in tables:
+            check_finite(path, table, first, may_be_empty)
+            numbers = are_whole(table.values) & ~np.isin(table.columns, [*table.labels])
+            names = tuple(name for name, whole in zip(table.columns, numbers) if whole)
+            yield replace(table, whole=names)
+            first += len(table.values)
 
 
 def suffix(path: PathLike) -> str:
@@ -122,9 +170,10 @@ def suffix(path: PathLike) -> str:
 
 def format_of(path: PathLike) -> str:
     """Return the suffix that names the format of a file to read: csv for a pipe without one."""
-    kind = suffix(path)
-    nameless = not kind and is_special(path) and not os.path.isdir(path)
-    return ".csv" if nameless else kind
+    if not suffix(path) and is_special(path):  # /dev/stdin may be a pipe or a file
+        kind = os.stat(path).st_mode
+        return ".csv" if stat.S_ISFIFO(kind) or stat.S_ISREG(kind) else ""
+    return suffix(path)
 
 
 def check_suffix(path: PathLike, known: Collection[str]) -> None:
@@ -138,105 +187,54 @@ def check_suffix(path: PathLike, known: Collection[str]) -> None:
 
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[None]:
-    """Check that the file's kind is known; any error in the block becomes a TableError."""
-    extension = format_of(path)
-    if extension not in READERS:
+    """Check that the file's kind is known; errors of libraries become a TableError."""
+    kind = format_of(path)
+    if is_special(path) and kind not in TEXT and not os.path.isdir(path):
+        raise TableError(f"{path}: expected a regular file, got a device or a pipe")
+    if kind not in READERS:
         check_suffix(path, READERS)
     try:
-        kind = os.stat(path)
-        if stat.S_ISDIR(kind.st_mode):
-            raise TableError(f"{path}: expected a file, got a folder")
-        # /dev/stdin may be a pipe or a file.
-        streams = stat.S_ISFIFO(kind.st_mode) or stat.S_ISREG(kind.st_mode)
-        if is_special(path) and not (streams and extension in TEXT):
-            raise TableError(f"{path}: expected a regular file, got a device or a pipe")
-        if kind.st_size == 0 and stat.S_ISREG(kind.st_mode):
-            raise TableError(f"{path}: expected a table, got an empty file")
         yield
     except FileNotFoundError:
         raise TableError(f"{path}: expected a file, found none there") from None
-    except (OSError, ValueError) as error:
+    except ERRORS as error:
         if isinstance(error, TableError):
             raise
-        # a ValueError if the path holds a zero byte
-        came = getattr(error, "strerror", None) or error
-        raise TableError(f"{path}: expected a readable file, got {came}") from None
+        came = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TableError(f"{path}: expected a readable {kind} file, got: {came}") from None
 
 
-def _mapped(path):
-    """Return the array of an .npy file, mapped: a false size takes no memory."""
-    _check_kind(path)
-    try:
+# NumPy ------------------------------------------------------------------------------------
+
+
+def _array_tables(path, size, choose):
+    """Yield the rows of an .npy, mapped so that a false size takes no memory, or of an .npz."""
+    array = _array(path)
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "buif":
+        came = f"dtype {array.dtype} and shape {array.shape}"
+        raise TableError(f"{path}: expected real numbers in rows and columns, got {came}")
+    columns = numbered_columns(array.shape[1])
+    kept, _, _ = choose(columns, False, lambda name: False)
+    places = {name: k for k, name in enumerate(columns)}
+    size = size or batch_rows(len(kept))
+    for start in range(0, len(array), size):
+        if isinstance(array, np.memmap):  # pages of earlier pieces do not stay in memory
+            array = _array(path)
+        piece = array[start : start + size, [places[name] for name in kept]]
+        yield Table(piece.astype(np.float64, order="C"), kept, named=False)
+
+
+def _array(path):
+    """Return the array of an .npy, mapped, or the only one of two dimensions of an .npz."""
+    if suffix(path) == ".npy":
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:
-        raise _unreadable(path, error) from None
-
-
-def _pieces_of_npy(path, rows):
-    whole = _mapped(path)
-    if whole.ndim != 2 or not whole.size or whole.dtype.kind not in "buif":
-        _from_array(path, whole)  # raises the error
-    count, columns = whole.shape
-    del whole
-    rows = rows(columns) if callable(rows) else rows
-    for start in range(0, count, rows):
-        # Mapped again for each piece: pages of earlier pieces do not stay in memory.
-        yield _from_array(path, _mapped(path)[start : start + rows])
-
-
-def _read_npz(path):
-    _check_kind(path)
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = archive.files
-            arrays = {name: archive[name] for name in names}
-    except MemoryError:
-        raise
-    except Exception as error:  # zipfile, zlib, tokenize and pickle raise errors of their own
-        raise _unreadable(path, error) from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise _unreadable(path, None)
-    matrices = [name for name, array in arrays.items() if array.ndim == 2]
-    if len(names) != 1 and len(matrices) != 1:
+    with open(path, "rb") as file, NpzFile(file) as archive:
+        arrays = dict(archive)
+    matrices = [array for array in arrays.values() if array.ndim == 2]
+    if len(matrices) != 1:
         held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise TableError(
-            f"{path}: expected one array, or only one of two dimensions; got {held or 'none'}"
-        )
-    return _from_array(path, arrays[names[0] if len(names) == 1 else matrices[0]])
-
-
-def _check_kind(path):
-    """Check that a NumPy file is of the kind that its name says."""
-    with open(path, "rb") as file:
-        came = ".npz" if file.read(2) == b"PK" else ".npy"
-    if not path.lower().endswith(came):
-        got = "an .npz file" if came == ".npz" else "no .npz archive"
-        raise TableError(f"{path}: expected what its name says, got {got}")
-
-
-def _unreadable(path, error):
-    if "allow_pickle" in str(error) or "Python objects" in str(error):
-        return TableError(
-            f"{path}: expected arrays of numbers, got pickled objects, which are never loaded"
-        )
-    kind = os.path.splitext(path)[1].lower()
-    return TableError(
-        f"{path}: expected a complete {kind} file, got a damaged one or another kind of file"
-    )
-
-
-def _from_array(path, array):
-    """Return the table of an array, if it is one."""
-    if array.dtype.kind not in "buif":
-        raise TableError(f"{path}: expected real numbers, got dtype {array.dtype}")
-    if array.ndim != 2:
-        hint = "; reshape(-1, 1) makes it one column" if array.ndim == 1 else ""
-        raise TableError(f"{path}: expected a 2-D array, got shape {array.shape}{hint}")
-    if array.size == 0:
-        raise TableError(f"{path}: expected rows and columns, got shape {array.shape}")
-    values = np.array(array, np.float64, order="C")
-    names = numbered_columns(array.shape[1])
-    return Table(values, names, named=False, whole=names if array.dtype.kind in "biu" else ())
+        raise TableError(f"{path}: expected one array of two dimensions, got {held or 'none'}")
+    return matrices[0]
 
 
 def only(table: Table, keep: Keep | None) -> Table:
@@ -245,124 +243,66 @@ def only(table: Table, keep: Keep | None) -> Table:
     if kept == table.columns:
         return table
     places = {name: k for k, name in enumerate(table.columns)}
-    values = table.values[:, [places[name] for name in kept]]
-    in_kept = set(kept)
-    whole = tuple(name for name in table.whole if name in in_kept)
-    return replace(table, values=values, columns=kept, whole=whole)
+    return replace(table, values=table.values[:, [places[name] for name in kept]], columns=kept)
 
 
-def parquet_tables(
-    path: str, texts: Texts, rows: int | Callable[[int], int], keep: Keep | None = None
-) -> Iterator[Table]:
-    """Yield the rows of a .parquet as tables.
+# Parquet ----------------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    path : str
-    texts : sequence of str, or callable
-        Names of columns whose cells are text, or ``texts(columns, True)`` that gives them; see
-        ``Table.labels``, which grow. ``...`` stands for columns of text, truth values and
-        dictionaries.
-    rows : int or callable
-        Rows in a table; a function of the number of columns.
-    keep : callable, optional
-        As for :func:`nfref.tables.reading.batches`.
-    """
-    pyarrow = pyarrow_for(path, "reading")
+
+def _parquet_tables(path, size, choose):
+    """Yield the rows of a .parquet as tables, by pyarrow."""
+    pyarrow_for(path, "reading")
     from pyarrow import parquet, types
 
-    try:
-        # Reading ahead would hold whole row groups.
-        with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            # The row labels that pandas stores are not a column of the table.
-            every = enumerate(file.schema_arrow.names)
-            kept = [k for k, name in every if not name.startswith("__index_level_")]
-            fields = [file.schema_arrow.field(k) for k in kept]
-            if not fields or file.metadata.num_rows == 0:
-                raise TableError(
-                    f"{path}: expected rows and columns, got "
-                    f"{file.metadata.num_rows} rows of {len(fields)} columns"
-                )
-            columns = named_columns(path, [field.name for field in fields])
-            if keep is not None:
-                found = dict(zip(columns, zip(kept, fields)))
-                columns = tuple(keep(columns, True))
-                kept, fields = zip(*(found[name] for name in columns))
-            if callable(texts):
-                texts = texts(columns, True)
-            kinds = {name: field.type for name, field in zip(columns, fields)}
-            whole = tuple(name for name, kind in kinds.items() if types.is_integer(kind))
-            numeric = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
-            all_labels = ... in texts
-            texts = [
-                name
-                for name, kind in kinds.items()
-                if name in texts or all_labels and _are_labels(kind)
-            ]
-            refused = {
-                name: ("", f"expected numbers, got {kind}", False)
-                for name, kind in kinds.items()
-                if name not in texts and not any(is_one(kind) for is_one in numeric)
-            }
-            if refused and not all_labels:
-                name, (_, what, _) = next(iter(refused.items()))
-                raise TableError(f"{path}: column {name!r}: {what}", name, True)
-            texts += refused
-            labels: dict[str, list] = {name: [] for name in columns if name in texts}
-            places: dict[str, dict] = {name: {} for name in labels}
-            wanted, total = [file.schema_arrow.names[place] for place in kept], 0
-            size = rows(len(columns)) if callable(rows) else rows
-            for batch in file.iter_batches(size, columns=wanted):
-                values = np.empty((len(batch), len(columns)))
-                for k, name in enumerate(columns):
-                    cells = batch.column(wanted[k])
-                    if name in labels:
-                        values[:, k] = _coded(cells, labels[name], places[name])
-                    else:
-                        values[:, k] = _as_floats(cells)
-                yield Table(values, columns, labels=labels, whole=whole, refused=refused)
-                total += len(values)
-            if total != file.metadata.num_rows:  # damage that pyarrow does not report
-                raise _unreadable(path, None)
-    except (pyarrow.ArrowException, OSError):
-        raise _unreadable(path, None) from None
+    # Reading ahead would hold whole row groups.
+    with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        # The row labels that pandas stores are not a column of the table.
+        stored = [name for name in file.schema_arrow.names if name[:14] != "__index_level_"]
+        left = file.metadata.num_rows
+        if not stored or not left:
+            raise TableError(
+                f"{path}: expected rows and columns, got {left} rows of {len(stored)} columns"
+            )
+        columns = named_columns(path, stored)
+        names = dict(zip(columns, stored))
+        kinds = {name: file.schema_arrow.field(names[name]).type for name in columns}
+        of_labels = types.is_dictionary, types.is_string, types.is_large_string, types.is_boolean
+        of_numbers = types.is_integer, types.is_floating, types.is_decimal, types.is_boolean
+        kept, labels, tolerant = choose(
+            columns, True, lambda name: any(is_one(kinds[name]) for is_one in of_labels)
+        )
+        refused = {
+            name: ("", f"expected numbers, got {kinds[name]}", False)
+            for name in kept
+            if name not in labels and not any(is_one(kinds[name]) for is_one in of_numbers)
+        }
+        for name, (_, fault, _) in refused.items():
+            if not tolerant:
+                raise TableError(f"{path}: column {name!r}: {fault}", name, True)
+        wanted = [names[name] for name in kept]
+        for batch in file.iter_batches(size or batch_rows(len(kept)), columns=wanted):
+            values = np.full((len(batch), len(kept)), np.nan)
+            for k, name in enumerate(kept):
+                cells = batch.column(names[name])
+                if name in labels:
+                    texts = ("" if cell is None else str(cell) for cell in cells.to_pylist())
+                    values[:, k] = coded(texts, labels[name])
+                elif name not in refused:
+                    values[:, k] = _numbers(cells)
+            texts = {name: list(places) for name, places in labels.items()}
+            yield Table(values, kept, labels=texts, refused=refused)
+            left -= len(batch)
+        if left:
+            raise ValueError("fewer rows than it says")  # damage that pyarrow does not report
 
 
-def _as_floats(cells):
+def _numbers(cells):
     """Return numbers of pyarrow in float64, (N,), NaN where they are missing.
 
-    From its buffers: other conversions between pyarrow and NumPy load pandas, 40 MB.
+    From its buffer: other conversions between pyarrow and NumPy load pandas, 40 MB.
     """
     import pyarrow
 
-    numbers = cells.cast(pyarrow.float64(), safe=False)
-    there, values = numbers.buffers()
-    used = slice(numbers.offset, numbers.offset + len(numbers))
-    values = np.frombuffer(values, np.float64)[used]
-    if not numbers.null_count:
-        return values
-    there = np.unpackbits(np.frombuffer(there, np.uint8), bitorder="little")[used]
-    return np.where(there, values, np.nan)
-
-
-def _are_labels(kind):
-    """Return whether a type of pyarrow is one of labels: text, truth values, dictionaries."""
-    from pyarrow import types
-
-    kinds = types.is_dictionary, types.is_string, types.is_large_string, types.is_boolean
-    return any(is_one(kind) for is_one in kinds)
-
-
-def _coded(cells, texts, known):
-    """Return the places of cells in ``texts``, which grow; NaN for a missing one."""
-    found = np.empty(len(cells))
-    for k, cell in enumerate(cells.to_pylist()):
-        if cell is None:
-            found[k] = np.nan
-            continue
-        text = str(cell).strip()
-        if text not in known:
-            known[text] = len(texts)
-            texts.append(text)
-        found[k] = known[text]
-    return found
+    numbers = cells.cast(pyarrow.float64(), safe=False).fill_null(np.nan)
+    values = np.frombuffer(numbers.buffers()[1], np.float64)
+    return values[numbers.offset : numbers.offset + len(numbers)]

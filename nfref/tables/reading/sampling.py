@@ -1,13 +1,8 @@
 """A uniform sample of the rows of files that are larger than memory, in one pass.
 
-Row i of all rows, counted through the files, has the 64-bit key
-
-    k_i = mix(s + (i + 1) g),    s = mix(seed),  g odd,
-
-mix being the finaliser of splitmix64. For one seed i -> k_i is one to one, so no two rows tie. The
-M rows with the lowest keys are the sample: each set of M of the N rows is equally likely, as far as
-the keys are random. Keys do not depend on how the rows were cut into batches. A row with M lower
-keys before it can be forgotten, so at most 5/4 M rows are held.
+Each row gets a random number, its key; the M rows with the lowest keys are the sample. So each set
+of M of the N rows is equally likely, and keys do not depend on how the rows were cut into batches.
+A row with M lower keys before it can be forgotten, so at most 5/4 M rows are held.
 """
 
 import os
@@ -16,14 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
-from nfref.runtime.hashing import GOLDEN, mixed
-from nfref.tables.reading.batches import batches
-from nfref.tables.reading.read import TEXT, format_of
-from nfref.tables.reading.table import Keep, Table, TableError, Texts, match_columns
-from nfref.tables.reading.text import are_whole
+from nfref.tables.reading.read import batches
+from nfref.tables.reading.table import Table, match_columns
 
 CELLS = 1 << 23  # most numbers in a sample by default: 64 MB
 ROWS = 1_000_000  # most rows in a sample by default
+STREAM = 0x6B657973  # sets the keys apart from other random numbers of the same seed
 
 
 def sample_rows(columns: int) -> int:
@@ -43,36 +36,28 @@ class Reservoir:
 
     def __init__(self, most: int, seed: int) -> None:
         self.most, self.total = most, 0
-        self._start = mixed(np.full(1, seed % 2**64, np.uint64))
-        self._parts: list = []
-        self._limit = None
+        self._rng = np.random.default_rng((STREAM, seed))
+        self._parts: list[tuple[Array, Array]] = []
+        self._limit = np.inf
 
     def add(self, values: Array) -> None:
         """Add the next rows, (K, D)."""
-        places = np.arange(self.total, self.total + len(values), dtype=np.uint64)
         self.total += len(values)
-        keys = mixed(self._start + (places + np.uint64(1)) * GOLDEN)
-        if self._limit is not None:
-            low = keys < self._limit
-            keys, places, values = keys[low], places[low], values[low]
-        self._parts.append((keys, places, values))
-        if sum(len(keys) for keys, *_ in self._parts) > self.most + self.most // 4:
-            self._forget()
+        keys = self._rng.random(len(values))
+        low = keys < self._limit
+        self._parts.append((keys[low], values[low]))
+        if sum(len(keys) for keys, _ in self._parts) > self.most + self.most // 4:
+            self.rows()
 
-    def _forget(self):
-        keys, places, values = map(np.concatenate, zip(*self._parts))
+    def rows(self) -> Array:
+        """Return the rows, (M, D), in the order in which they were added, and forget others."""
+        keys, values = map(np.concatenate, zip(*self._parts))
         if len(keys) > self.most:
-            lowest = np.argpartition(keys, self.most - 1)[: self.most]
-            self._limit = np.max(keys[lowest])
-            lowest.sort()
-            keys, places, values = keys[lowest], places[lowest], values[lowest]
-        self._parts = [(keys, places, values)]
-
-    def rows(self) -> tuple[Array, Array]:
-        """Return (places (M,), rows (M, D)) in the order in which they were added."""
-        self._forget()
-        _, places, values = self._parts[0]
-        return places.astype(np.int64), values
+            lowest = np.sort(np.argpartition(keys, self.most - 1)[: self.most])
+            keys, values = keys[lowest], values[lowest]
+            self._limit = np.max(keys)
+        self._parts = [(keys, values)]
+        return values
 
 
 @dataclass(frozen=True)
@@ -83,8 +68,6 @@ class Sample:
     ----------
     table : Table
         ``whole`` is true of all rows, not only of these.
-    places : (M,) array
-        Their places among all rows, from 0.
     total : int
         The number of all rows.
     lowest : dict
@@ -92,7 +75,6 @@ class Sample:
     """
 
     table: Table
-    places: np.ndarray
     total: int
     lowest: dict
 
@@ -101,11 +83,8 @@ def sample(
     paths: PathLike | Sequence[PathLike],
     rows: int | None = None,
     seed: int = 0,
-    header: str = "auto",
-    texts: Texts = (),
-    may_be_empty: bool = False,
-    keep: Keep | None = None,
     look: Callable[[str, Table, int, int], object] | None = None,
+    **options: Any,
 ) -> Sample:
     """Return a uniform sample of the rows of files, or all rows if there are no more.
 
@@ -116,11 +95,12 @@ def sample(
     rows : int, optional
         Most rows of the sample; by default a million, and no more than 2^23 numbers.
     seed : int
-    header, texts, may_be_empty, keep
-        As for :func:`nfref.tables.reading.batches`.
     look : callable, optional
         ``look(path, table, first, total)`` of every batch: ``first`` rows of its file come before
         it, and ``total`` rows of all files are read with it.
+    **options
+        ``header``, ``texts``, ``may_be_empty`` and ``keep``, as for
+        :func:`nfref.tables.reading.batches`.
 
     Returns
     -------
@@ -143,56 +123,27 @@ def sample(
     every = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     reservoir: Any = None
     start: Any = None
-    known: dict = {}
-    kinds: dict = {}
+    last: Any = None
     refused: dict = {}
-    for path in [os.fspath(path) for path in every]:
+    for path in every:
         first = 0
-        for table in batches(path, header, texts, may_be_empty=may_be_empty, keep=keep):
-            start, refused = start or table, {**table.refused, **refused}
-            table = _like(start, path, table, known, kinds)
-            here = _whole(path, table)
-            low = np.fmin.reduce(table.values, axis=0)
+        for table in batches(path, like=last, **options):
+            start, last = start or table, table
+            values = match_columns(
+                os.fspath(path), table, start.columns, start.named, "the first file's"
+            )
+            refused = {**table.refused, **refused}
+            low, own = np.fmin.reduce(values, axis=0), set(table.whole)
             if reservoir is None:
                 reservoir = Reservoir(rows or sample_rows(len(start.columns)), seed)
-                whole, lowest = here, low
-            whole, lowest = whole & here, np.fmin(lowest, low)
-            reservoir.add(table.values)
+                whole, lowest = own, low
+            whole, lowest = whole & own, np.fmin(lowest, low)
+            reservoir.add(values)
             if look is not None:
-                look(path, table, first, reservoir.total)
-            first += len(table.values)
-    places, values = reservoir.rows()
-    labels = {name: list(texts) for name, texts in known.items()}
-    names = tuple(name for name, every in zip(start.columns, whole) if every)
-    table = replace(start, values=values, labels=labels, whole=names, refused=refused)
-    return Sample(table, places, reservoir.total, dict(zip(start.columns, lowest.tolist())))
-
-
-def _like(start, path, table, known, kinds):
-    """Return the table with the columns of the first one, and texts as places in ``known``.
-
-    ``known`` (name -> {text: place}) grows, and ``kinds`` (name -> "texts" or "numbers").
-    """
-    values = match_columns(path, table, start.columns, start.named, "the first file's")
-    for k, name in enumerate(start.columns):
-        texts = table.labels.get(name if table.named else table.columns[k])
-        kind = "numbers" if texts is None else "texts"
-        if not np.all(np.isnan(values[:, k])) and kinds.setdefault(name, kind) != kind:
-            words = f"expected {kinds[name]}, as in earlier files, got {kind}"
-            raise TableError(f"{path}: column {name!r}: {words}", name, True)
-        if texts is None:
-            continue
-        places = known.setdefault(name, {})
-        moved = np.array([places.setdefault(text, len(places)) for text in texts] + [np.nan])
-        if not np.array_equal(moved[:-1], np.arange(len(texts))):
-            at = np.where(np.isnan(values[:, k]), len(texts), values[:, k]).astype(np.int64)
-            values = values.copy()
-            values[:, k] = moved[at]
-    return replace(table, values=values, columns=start.columns)
-
-
-def _whole(path, table):
-    """Return which columns hold whole numbers: by type, or in a text file by value."""
-    if format_of(path) in TEXT:
-        return are_whole(table.values) & ~np.isin(table.columns, list(table.labels))
-    return np.isin(table.columns, table.whole)
+                same = replace(table, values=values, columns=start.columns)
+                look(os.fspath(path), same, first, reservoir.total)
+            first += len(values)
+    names = tuple(filter(whole.__contains__, start.columns))
+    rows_kept = reservoir.rows()
+    found = replace(start, values=rows_kept, labels=last.labels, whole=names, refused=refused)
+    return Sample(found, reservoir.total, dict(zip(start.columns, lowest.tolist())))

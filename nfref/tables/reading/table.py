@@ -9,10 +9,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nfref.runtime.annotations import Any, Array, Callable, PathLike, Sequence
+from nfref.runtime.annotations import Any, Array, Callable, Iterable, PathLike, Sequence
+from nfref.runtime.batching import BLOCK
 from nfref.runtime.checks import plural, shortened
 
-DATES_AS_NUMBERS = "write dates and times as numbers, such as days since the first"
+CELLS = 1 << 20  # numbers in a batch: 8 MB
 
 
 class TableError(ValueError):
@@ -51,7 +52,7 @@ class Table:
     labels : dict
         Columns that hold text: name -> the texts; ``values`` hold their places.
     whole : tuple of str
-        Columns of whole numbers: by type, or by every value in a text file.
+        Columns whose values are all whole numbers.
     padded : tuple of str
         Columns of a text file whose first rows have zeros in front, as codes have: 00501.
     refused : dict
@@ -83,16 +84,11 @@ class Table:
 
         Empty cells are NaN, or None among text.
         """
-        return [
-            text_at(self.labels[name], values) if name in self.labels else values
-            for name, values in zip(self.columns, self.values.T)
-        ]
-
-
-def text_at(texts: Sequence[str], places: Array) -> Array:
-    """Return the texts at places, (N,) of dtype object; None at NaN."""
-    choices = np.array([*texts, None], object)
-    return choices[np.where(np.isnan(places), len(texts), places).astype(np.int64)]
+        cells = dict(zip(self.columns, self.values.T))
+        for name, texts in self.labels.items():
+            places = np.nan_to_num(cells[name], nan=len(texts)).astype(np.int64)
+            cells[name] = np.array([*texts, None], object)[places]
+        return list(cells.values())
 
 
 def pyarrow_for(path: PathLike, task: str) -> Any:
@@ -114,6 +110,15 @@ Keep: TypeAlias = Callable[[Sequence[str], bool], Sequence[str]]
 # columns in whose first rows no cell begins like a number.
 Texts: TypeAlias = Sequence[Any] | Keep
 
+# (columns, named, whether a column looks like text) -> the columns that are read; name -> {text:
+# place} of those that hold text; and whether faults of others are told in ``Table.refused``.
+Choose: TypeAlias = Callable[[tuple[str, ...], bool, Callable[[str], bool]], tuple]
+
+
+def batch_rows(columns: int) -> int:
+    """Return the rows of a batch: whole blocks, so that batches do not cut a block in two."""
+    return BLOCK * min(16, max(1, CELLS // (BLOCK * columns)))
+
 
 def numbered_columns(dim: int) -> tuple[str, ...]:
     """Return the names of columns without names: x1 ... xD."""
@@ -122,15 +127,15 @@ def numbered_columns(dim: int) -> tuple[str, ...]:
 
 def check_name(where: str, name: str) -> None:
     """Check that a csv header and a model file return this name unchanged."""
+    longest = csv.field_size_limit()
     try:
-        fine = name == name.strip() != "" and b"\0" not in name.encode()
+        fine = name == name.strip() != "" and b"\0" not in name.encode() and len(name) <= longest
     except UnicodeEncodeError:
         fine = False
-    if not fine or len(name) > csv.field_size_limit() or name.count("\n") + name.count("\r") > 9:
+    if not fine:
         raise TableError(
-            f"{where}: expected names that text can hold, not blank, without blanks "
-            f"around them, of at most {csv.field_size_limit():,} characters in ten "
-            f"lines, got {shortened(name)}" + f" of {len(name):,}" * fine
+            f"{where}: expected names that text can hold, not blank, without blanks around them, "
+            f"of at most {longest:,} characters, got {shortened(name)}"
         )
 
 
@@ -158,34 +163,45 @@ def quoted_names(names: Sequence[str], most: int = 12) -> str:
 # Numbers ----------------------------------------------------------------------------------
 
 
-def is_number(cell: str) -> bool:
-    """Return whether a cell holds a number; unlike ``float`` it refuses 12_34."""
+def as_number(cell: str) -> float:
+    """Convert a cell as ``float`` does, which reads 12_34 as 1234; this raises its ValueError."""
+    return float(cell if "_" not in cell else "")
+
+
+def is_number(cell: str, number: Callable[[str], float] = as_number) -> bool:
+    """Return whether ``number`` converts a cell."""
     try:
-        float(cell)
+        number(cell)
     except ValueError:
         return False
-    return "_" not in cell
+    return True
+
+
+def are_whole(values: Array) -> Array:
+    """Return which columns hold only whole numbers and NaN, (D,)."""
+    return np.all((values == np.round(values)) | np.isnan(values), axis=0)
+
+
+def coded(texts: Iterable[str], places: dict[str, int]) -> Array:
+    """Return the places of texts, (N,), NaN for a blank one; ``places`` grows by new ones."""
+    stripped = map(str.strip, texts)
+    return np.array([places.setdefault(text, len(places)) if text else np.nan for text in stripped])
 
 
 # Checking ---------------------------------------------------------------------------------
 
 
-def check_finite(name: str, table: Table, first: int = 0, may_be_empty: bool = False) -> Table:
+def check_finite(name: str, table: Table, first: int = 0, may_be_empty: bool = False) -> None:
     """Check that every number of a table is finite; ``first`` rows come before these.
 
     With ``may_be_empty`` numbers may be NaN, for an empty cell.
     """
-    finite = ~np.isinf(table.values) if may_be_empty else np.isfinite(table.values)
-    if np.all(finite):
-        return table
-    rows = np.flatnonzero(~np.all(finite, axis=1))
-    column = int(np.flatnonzero(~finite[rows[0]])[0])
-    raise TableError(
-        f"{name}: expected finite numbers, got {np.sum(~finite)} that are NaN or infinite in "
-        f"{len(rows)} of {len(finite)} rows; the first is {table.values[rows[0], column]} in row "
-        f"{first + rows[0] + 1}, column {table.columns[column]!r}",
-        table.columns[column],
-    )
+    bad = np.isinf(table.values) if may_be_empty else ~np.isfinite(table.values)
+    if np.any(bad):
+        row, k = np.argwhere(bad)[0]
+        came, column = table.values[row, k], table.columns[k]
+        where = f"in row {first + row + 1}, column {column!r}"
+        raise TableError(f"{name}: expected finite numbers, got {came} {where}", column)
 
 
 def match_columns(
@@ -220,28 +236,21 @@ def matched_places(
     name: str, table: Table, columns: Sequence[str], named: bool = True, whose: str = "the model's"
 ) -> list[int]:
     """Return the place in a table of each of a model's columns; see :func:`match_columns`."""
-    by_name = table.named and named
+    if not (table.named and named) and len(table.columns) == len(columns):
+        return [*range(len(columns))]
     given, expected = set(table.columns), set(columns)
     missing = [column for column in columns if column not in given]
     extra = [column for column in table.columns if column not in expected]
-    if len(table.columns) != len(columns) or (by_name and missing):
+    if missing or len(table.columns) != len(columns):
+        differ = (
+            (word, names) for word, names in (("missing", missing), ("extra", extra)) if names
+        )
+        told = "; ".join(f"{word}: {quoted_names(names)}" for word, names in differ)
         raise TableError(
             f"{name}: expected {whose} {len(columns)} {plural('column', len(columns))} "
-            f"{quoted_names(columns)}, got {len(table.columns)}: "
-            f"{quoted_names(table.columns)}" + _difference(missing, extra, by_name)
+            f"{quoted_names(columns)}, got {len(table.columns)}: {quoted_names(table.columns)}"
+            + f" ({told})"
+            * (table.named and named)
         )
-    if not by_name:
-        return [*range(len(columns))]
     place = {column: k for k, column in enumerate(table.columns)}
     return [place[column] for column in columns]
-
-
-def _difference(missing, extra, by_name):
-    if not by_name:
-        return ""
-    parts = [
-        f"{word}: {quoted_names(names)}"
-        for word, names in (("missing", missing), ("extra", extra))
-        if names
-    ]
-    return f" ({'; '.join(parts)})" if parts else ""

@@ -14,10 +14,11 @@ import numpy as np
 
 from nfref.runtime.annotations import Any, Array, Callable, Iterable, PathLike, Sequence
 from nfref.runtime.files import is_special, replacing
-from nfref.tables.reading.names import is_unmistakable
-from nfref.tables.reading.read import TEXT, check_suffix, suffix
+from nfref.tables.reading.read import READERS, TEXT, check_suffix, suffix
 from nfref.tables.reading.table import TableError, is_number, pyarrow_for
+from nfref.tables.reading.text import MISSING
 
+NO_TEXT = "expected a format that holds text, such as .csv or .parquet, got .npy or .npz"
 NUMBER = (float, int, np.integer)
 
 
@@ -38,7 +39,8 @@ def write_table(
     columns : sequence of str
         An .npy and an .npz do not hold them.
     blocks : iterable of (M, D) arrays
-        Float32 values are written with the digits that float32 needs.
+        Float32 values are written with the digits that float32 needs. Those of an .npy or an .npz
+        are all held in memory.
     guarded : bool
         Put an apostrophe before text that a spreadsheet would take for a formula.
     whole : collection of str
@@ -52,20 +54,18 @@ def write_table(
     if guarded:
         columns, blocks = [_guarded(name) for name in columns], map(_guarded_rows, blocks)
     if hasattr(target, "write"):
-        return _write_text(target, columns, blocks)
+        return _write_text(target, columns, blocks, ",")
     write, blocks = writer(target), iter(blocks)
-    if suffix(target) == ".parquet":
-        write = functools.partial(write, whole=whole)
     first = next(blocks, np.zeros((0, len(columns))))
     with replacing(target) as file:
         try:
-            write(file, columns, itertools.chain([first], blocks))
+            write(file, columns, itertools.chain([first], blocks), whole)
         except TableError as error:
             raise TableError(f"{os.fspath(target)}: {error}") from None
 
 
 def writer(path: PathLike, has_text: bool = False) -> Callable[..., None]:
-    """Return the function ``write(binary file, columns, blocks)`` of the suffix of a path.
+    """Return the function ``write(binary file, columns, blocks, whole)`` of the suffix of a path.
 
     Raises
     ------
@@ -73,14 +73,18 @@ def writer(path: PathLike, has_text: bool = False) -> Callable[..., None]:
         If there is none, or if there is text and the format does not hold it.
     """
     kind = suffix(path)
-    if kind not in WRITERS and is_special(path):
-        return WRITERS[".csv"]
-    check_suffix(path, WRITERS)
-    if has_text and kind in (".npy", ".npz"):
-        raise TableError(f"{os.fspath(path)}: {_no_text(kind)}")
+    if kind not in READERS and is_special(path):
+        kind = ".csv"
+    elif kind not in READERS:
+        check_suffix(path, READERS)
+    if kind in TEXT:
+        return functools.partial(_write_file, kind=kind)
     if kind == ".parquet":
         pyarrow_for(path, "writing")
-    return WRITERS[kind]
+        return _write_parquet
+    if has_text:
+        raise TableError(f"{os.fspath(path)}: {NO_TEXT}")
+    return functools.partial(_write_numpy, save=np.save if kind == ".npy" else np.savez)
 
 
 def as_stored(path: PathLike, texts: Array) -> Array:
@@ -88,8 +92,7 @@ def as_stored(path: PathLike, texts: Array) -> Array:
 
     Text formats keep the text. Others get numbers, if each cell is empty or a number below 2^53.
     """
-    kind = suffix(path)
-    if kind in TEXT or kind not in WRITERS:
+    if suffix(path) not in (".npy", ".npz", ".parquet"):
         return texts
     if not all(cell is None or is_number(cell) for cell in texts):
         return texts
@@ -97,23 +100,11 @@ def as_stored(path: PathLike, texts: Array) -> Array:
     return texts if np.any(np.abs(numbers) >= 2**53) else numbers
 
 
-def _no_text(kind):
-    return f"expected a format that holds text, such as .csv or .parquet, got {kind}"
-
-
 # Text -------------------------------------------------------------------------------------
 
 
-def _csv(file, columns, blocks, delimiter=",", compressed=False):
-    with contextlib.ExitStack() as stack:
-        if compressed:  # without a name and a time, the same rows give the same bytes
-            file = stack.enter_context(
-                gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
-            )
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        _write_text(text, columns, blocks, delimiter)
-        text.flush()
-        text.detach()
+# Only names that every reader takes for names are unquoted; quotes mark the others as names.
+_PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
 
 
 def _guarded(cell):
@@ -124,137 +115,85 @@ def _guarded(cell):
 def _guarded_rows(values):
     if values.dtype.kind != "O":
         return values
-    return np.array([[_guarded(cell) for cell in row] for row in values.tolist()], object)
+    return np.array([list(map(_guarded, row)) for row in values.tolist()], object)
 
 
-# Only names that every reader takes for names are unquoted; quotes mark the others as names.
-_PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
+def _write_file(file, columns, blocks, whole, kind):
+    with contextlib.ExitStack() as stack:
+        if kind.endswith(".gz"):  # without a name and a time, the same rows give the same bytes
+            file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        _write_text(text, columns, blocks, "\t" if kind.startswith(".tsv") else ",")
+        text.detach()
 
 
-def _write_text(file, columns, blocks, delimiter=","):
-    plain = all(_PLAIN.fullmatch(name) and is_unmistakable(name) for name in columns)
-    csv.writer(
-        file,
-        delimiter=delimiter,
-        lineterminator="\n",
-        quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL,
-    ).writerow(columns)
+def _write_text(file, columns, blocks, delimiter):
+    plain = all(
+        _PLAIN.fullmatch(name) and name.lower() not in MISSING and not is_number(name)
+        for name in columns
+    )
+    quoting: Any = csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL
+    csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(columns)
     rows = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     for values in blocks:
         for start in range(0, len(values), 4096):
-            rows.writerows(_texts(values[start : start + 4096]))
+            rows.writerows(map(_texts, values[start : start + 4096]))
 
 
-def _texts(values):
-    """Return cells as text.
-
-    A float's repr is its shortest text that reads back as the same number, for each width of float.
-    Whole numbers are written as such.
-    """
-    rows = values.astype(str).tolist()
-    if values.dtype.kind == "f":
-        return [[cell.removesuffix(".0") for cell in row] for row in rows]
-    if values.dtype.kind == "O":
-        return [
-            [_text_of(value, cell) for value, cell in zip(*pair)]
-            for pair in zip(values.tolist(), rows)
-        ]
-    return rows
-
-
-def _text_of(value, text):
-    """Return the text of a cell; None is an empty one."""
-    if value is None:
-        return ""
-    return text.removesuffix(".0") if isinstance(value, float) else text
+def _texts(row):
+    """Return cells as text: a number's shortest text that reads back as the same, 1 for 1.0."""
+    if row.dtype.kind != "O":
+        return [cell.removesuffix(".0") for cell in row.astype(str).tolist()]
+    cells = row.tolist()
+    return [str(cell).removesuffix(".0") if isinstance(cell, float) else cell for cell in cells]
 
 
 # NumPy and parquet ------------------------------------------------------------------------
 
 
-def _numbers(values, kind):
-    """Return the rows as numbers; text is refused."""
-    if values.dtype.kind != "O":
-        return np.ascontiguousarray(values)
-    if any(isinstance(cell, str) for cell in values.ravel()):
-        raise TableError(_no_text(kind))
-    return values.astype(np.float64)
+def _write_numpy(file, columns, blocks, whole, save):
+    try:
+        rows = np.concatenate([_as_numbers(values) for values in blocks])
+    except ValueError:
+        raise TableError(NO_TEXT) from None
+    save(file, rows)
 
 
-def _npy(file, columns, blocks):
-    """Write a header for no rows, the rows, and then the header again: both have one length."""
-    blocks = (_numbers(values, ".npy") for values in blocks)
-    first = next(blocks)
-    about = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False}
-    start, rows = file.tell(), 0
-    _npy_header(file, about, rows, columns)
-    for values in itertools.chain([first], blocks):
-        file.write(values.astype(first.dtype, copy=False).data)
-        rows += len(values)
-    file.seek(start)
-    _npy_header(file, about, rows, columns)
-    file.seek(0, os.SEEK_END)
+def _as_numbers(values):
+    return values.astype(np.float64) if values.dtype.kind == "O" else values
 
 
-def _npy_header(file, about, rows, columns):
-    np.lib.format.write_array_header_1_0(file, {**about, "shape": (rows, len(columns))})
-
-
-def _npz(file, columns, blocks):
-    np.savez(file, rows=np.concatenate([_numbers(values, ".npz") for values in blocks]))
-
-
-def _parquet(file, columns, blocks, whole=()):
+def _write_parquet(file, columns, blocks, whole):
     import pyarrow
     from pyarrow import parquet
 
     with contextlib.ExitStack() as stack:
         rows = None
         for values in blocks:
-            arrays = [
-                _as_whole(pyarrow, column) if name in whole else _as_arrow(pyarrow, column)
-                for name, column in zip(columns, values.T)
-            ]
+            arrays = [_arrow(cells, name in whole) for name, cells in zip(columns, values.T)]
             batch = pyarrow.RecordBatch.from_arrays(arrays, list(columns))
-            if rows is None:
-                rows = stack.enter_context(parquet.ParquetWriter(file, batch.schema))
+            rows = rows or stack.enter_context(parquet.ParquetWriter(file, batch.schema))
             rows.write_batch(batch)
 
 
-def _as_whole(pyarrow, values):
-    """Return whole numbers (N,) as integers for pyarrow; NaN and None are missing cells."""
-    numbers = values.astype(np.float64)
-    missing = np.isnan(numbers)
-    largest = np.max(np.abs(numbers), initial=0.0, where=~missing)
-    if largest >= 2.0**63:
-        raise TableError(f"expected whole numbers below 2^63, got {largest:g}; a .csv holds them")
-    return pyarrow.array(np.where(missing, 0, numbers).astype(np.int64), mask=missing)
+def _arrow(cells, whole):
+    """Return cells (N,) for pyarrow, by a list: its conversion of arrays loads pandas, 40 MB.
 
+    Missing whole numbers, NaN or None, become empty cells.
+    """
+    import pyarrow
 
-def _as_arrow(pyarrow, values):
-    """Return numbers (N,) for pyarrow, by their buffer: other ways load pandas, 40 MB."""
-    if values.dtype.kind == "O":
-        # The first rows decide the type of a column, and later ones may have fractions.
-        if not all(isinstance(cell, NUMBER) and not isinstance(cell, bool) for cell in values):
-            return pyarrow.array(values.tolist())
-        values = values.astype(np.float64)
-    kinds = {"float32": pyarrow.float32(), "float64": pyarrow.float64()}
-    if values.dtype.name not in kinds:
-        return pyarrow.array(values)
-    buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
-    return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [None, buffer])
-
-
-WRITERS: dict[str, Callable[..., None]] = {
-    **{
-        kind: functools.partial(
-            _csv,
-            delimiter="\t" if kind.startswith(".tsv") else ",",
-            compressed=kind.endswith(".gz"),
-        )
-        for kind in TEXT
-    },
-    ".npy": _npy,
-    ".npz": _npz,
-    ".parquet": _parquet,
-}
+    if whole:
+        numbers = cells.astype(np.float64)
+        largest = np.max(np.abs(numbers), initial=0.0, where=~np.isnan(numbers))
+        if largest >= 2.0**63:
+            raise TableError(
+                f"expected whole numbers below 2^63, got {largest:g}; a .csv holds them"
+            )
+        there = (None if cell != cell else int(cell) for cell in numbers.tolist())
+        return pyarrow.array(there, pyarrow.int64())
+    if cells.dtype.kind == "O":
+        if not all(isinstance(cell, NUMBER) and not isinstance(cell, bool) for cell in cells):
+            return pyarrow.array(cells.tolist())
+        cells = cells.astype(np.float64)  # the first rows decide; later ones may have fractions
+    return pyarrow.array(cells.tolist(), pyarrow.from_numpy_dtype(cells.dtype))
