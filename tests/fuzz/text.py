@@ -68,12 +68,15 @@ def read(folder, rng, header, damage, delimiter, end, form):
     names = names_of(header, dim)
     damaged = spoil(cells, damage, rng)
     if damage == "same names" and dim > 1 and names and not names[1].isdigit():
-        names[1], damaged = names[0], True  # a repeated number in the first line makes it a row
+        names[1], damaged = (
+            names[0],
+            header != "savetxt",
+        )  # a repeated number in the first line makes it a row
     content = assemble(names, cells, header, delimiter, end, rng)
     if damage == "bytes":
         content = content[: len(content) // 2] + b"\xff" + content[len(content) // 2 :]
     elif damage == "utf-16":
-        content = content.decode().encode("utf-16")
+        content = content.decode("utf-8-sig").encode("utf-16")
     elif damage == "zero bytes":
         content = content + b"\0" * 4
     path = folder / "t.csv"

@@ -303,6 +303,8 @@ def _numbers(cells):
     """
     import pyarrow
 
-    numbers = cells.cast(pyarrow.float64(), safe=False).fill_null(np.nan)
+    numbers = cells.cast(pyarrow.float64(), safe=False)
+    if numbers.null_count:
+        numbers = numbers.fill_null(np.nan)
     values = np.frombuffer(numbers.buffers()[1], np.float64)
     return values[numbers.offset : numbers.offset + len(numbers)]

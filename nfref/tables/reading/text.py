@@ -30,7 +30,7 @@ from nfref.tables.reading.table import (
 )
 
 HEAD = 200  # first lines and records, which decide delimiter, names and columns of text
-CELLS = 1 << 16  # most cells that are text at one time
+CELLS = 1 << 15  # most cells that are text at one time
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 _LIKE_A_NUMBER = re.compile(r"[-+(]?\s*[^\w\s]?\s*\d")  # -1,5 or $ 3 or 2024-01-01
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
