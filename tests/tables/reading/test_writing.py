@@ -6,13 +6,11 @@ import os
 import re
 import shutil
 import stat
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from nfref.runtime.files import check_writable, replacing, reserved
+from nfref.runtime.files import check_writable, replacing
 from nfref.tables.reading import TableError, read_table, write_table
 from nfref.tables.reading.read import READERS, read_quietly
 from nfref.tables.reading.write import writer
@@ -172,52 +170,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["kept.csv"]
 
 
-def test_parts_of_dead_processes_are_swept_and_others_left(tmp_path):
-    code = (
-        "import os, sys; from nfref.runtime.files import Reservation\n"
-        "kept = Reservation(sys.argv[1]); print('ready', flush=True); input()"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, tmp_path / "t.csv"],
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    processes[0].kill()
-    processes[0].wait()
-    assert len(os.listdir(tmp_path)) == 2
-    write_table(tmp_path / "new.csv", ("a", "b"), [ROWS])
-    left = set(os.listdir(tmp_path)) - {"new.csv"}
-    assert len(left) == 1 and left.pop().endswith(".part")
-    processes[1].kill()
-    for process in processes:
-        process.communicate()
-    with replacing(tmp_path / "new.csv"):
-        pass
-    assert os.listdir(tmp_path) == ["new.csv"]
-
-
-def test_a_reservation_is_a_place_and_its_bytes(tmp_path):
-    with reserved(tmp_path / "t.bin", 100_000) as place:
-        assert sum(entry.stat().st_size for entry in tmp_path.iterdir()) >= 100_000
-        with replacing(place) as file:
-            file.write(b"whole")
-    assert (tmp_path / "t.bin").read_bytes() == b"whole"
-    with reserved(tmp_path / "other", 10):
-        pass
-    assert os.listdir(tmp_path) == ["t.bin"]
+def test_space_for_a_file_is_looked_for_before_the_work(tmp_path):
+    check_writable(tmp_path / "other", 100_000)
     with pytest.raises(OSError, match=f"{'n' * 300}: File name too long"):
         check_writable(tmp_path / ("n" * 300))
     free = shutil.disk_usage(tmp_path).free
     with pytest.raises(OSError, match="other: (No space left on device|File too large)"):
-        with reserved(tmp_path / "other", 2 * free + 2**40):
-            pass
-    assert os.listdir(tmp_path) == ["t.bin"]
+        check_writable(tmp_path / "other", 2 * free + 2**40)
+    assert os.listdir(tmp_path) == []
 
 
 def test_replacing_keeps_links_and_permissions(tmp_path):
