@@ -58,9 +58,9 @@ LAYERS = (
         "model files, estimators",
         5599,
     ),
-    ("command line", "cli __main__", "all above but dispatch", 2039),
+    ("command line", "cli __main__", "all above but dispatch", 2056),
 )
-LINES_OF_TESTS = 60_098  # in tests/, with comments and blank lines; this number only falls
+LINES_OF_TESTS = 60_059  # in tests/, with comments and blank lines; this number only falls
 ORDER = [layer for layer, *_ in LAYERS]
 LAYER_OF = {part: layer for layer, holds, *_ in LAYERS for part in holds.split()}
 
