@@ -64,18 +64,15 @@ TAKES = {
     "predict": ("--column", "--interval", "--header", "--out"),
     "quantile": ("--column", "--given", "--given", "--levels"),
     "impute": ("--header", "--seed", "--out"),
-    "sample": ("-n", "--given", "--given", "--given-from", "--seed", "--out"),
-    "score": ("--header", "--weights", "--least", "--errors", "--out"),
+    "sample": ("-n", "--given", "--given", "--seed", "--out"),
+    "score": ("--header", "--errors", "--out"),
 }
 POOLS = {
     "--column": COLUMNS,
-    "--weights": COLUMNS,
-    "--given-from": TABLES,
     "--interval": ("0.5", "0.99", "0", "1", "nan", "x", "1e-12"),
     "--levels": ("0.5", "0.1,0.9", "0.9,0.1", "0.5,0.5", "0", "1", "nan", ",", "", "0.5,x", "1e-9"),
     "--header": ("auto", "yes", "no", "maybe"),
     "--seed": ("1", "-1", "x", "9" * 30),
-    "--least": ("0", "3", "-1", "x"),
     "-n": ("0", "1", "2", "-1", "x", "1.5"),
     "--out": (
         "new.csv",
@@ -197,9 +194,8 @@ def make(folder):
     fit = (
         "fit",
         "t.csv",
-        "--members",
-        0,
-        "--quiet",
+        "--flow",
+        "mixture",
         "--column",
         "kind=category",
         "--column",
@@ -212,21 +208,7 @@ def make(folder):
     for options in (
         (*fit, "--out", "table.npz"),
         (*fit, "--given", "kind,size", "--out", "given.npz"),
-        (
-            "fit",
-            "two-moons",
-            "--flow",
-            "realnvp",
-            "--layers",
-            1,
-            "--hidden",
-            4,
-            "--epochs",
-            1,
-            "--quiet",
-            "--out",
-            "flow.npz",
-        ),
+        ("fit", "two-moons", "--flow", "realnvp", "--time", "1", "--out", "flow.npz"),
     ):
         status, _, errors = command(folder, *options)
         require(status == 0, errors)
@@ -240,7 +222,7 @@ def run(folder, arguments):
     after = contents(folder)
     outs = values_of(arguments, "--out")[-1:]
     wrote = {name for name in after if after[name] != before.get(name)}
-    read = {*arguments[1:3], *values_of(arguments, "--data"), *values_of(arguments, "--given-from")}
+    read = {*arguments[1:3], *values_of(arguments, "--data")}
     require(wrote <= set(outs) - read, f"wrote {wrote}, asked for {outs}")
     require(set(before) <= set(after), "a file is gone")
     if status == 2:

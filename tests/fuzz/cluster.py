@@ -54,7 +54,7 @@ def run(folder, rng, way, text):
     np.savetxt(
         folder / "t.csv", rng.standard_normal((30, 2)), delimiter=",", header="a,b", comments=""
     )
-    status, _, errors = command(folder, "fit", "t.csv", "--members", 0, "--quiet", "--out", "m.npz")
+    status, _, errors = command(folder, "fit", "t.csv", "--flow", "mixture", "--out", "m.npz")
     require(status == 0, errors)
     before = contents(folder)
     with address_of(way, text, rng) as address:

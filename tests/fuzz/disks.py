@@ -17,22 +17,7 @@ COMMANDS = (
     ("sample", "model.npz", "-n", "2000", "--out", "old.csv"),
     ("score", "model.npz", "t.csv", "--out", "old.csv"),
     ("plot", "model.npz", "--out", "old.png"),
-    (
-        "fit",
-        "t.csv",
-        "--flow",
-        "realnvp",
-        "--layers",
-        "1",
-        "--hidden",
-        "8",
-        "--epochs",
-        "1",
-        "--out",
-        "old.npz",
-        "--resume",
-        "c.npz",
-    ),
+    ("fit", "t.csv", "--flow", "realnvp", "--out", "old.npz", "--resume", "c.npz"),
 )
 
 

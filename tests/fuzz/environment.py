@@ -38,7 +38,7 @@ VARIABLES = {
     "PYTHONIOENCODING": ("ascii", "latin-1", "utf-16"),
 }  # fmt: skip
 COMMANDS = (
-    ("fit", "t.csv", "--members", "0", "--out", "m.npz", "--plot", "p.png"),
+    ("fit", "t.csv", "--flow", "mixture", "--out", "m.npz", "--plot", "p.png"),
     ("fit", "t.csv", "--flow", "gaussian", "--out", "m.npz"),
     ("info", "--system"),
 )

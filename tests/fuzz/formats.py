@@ -54,7 +54,7 @@ def arguments_of(what, text):
     """The command without its --out."""
     if what == "fit":  # one of the labels is a number
         more = ("--column", "town=category") if text else ()
-        return ("fit", "data.csv", "--flow", "gaussian", "--quiet", *more)
+        return ("fit", "data.csv", "--flow", "gaussian", *more)
     if what == "sample":
         return "sample", "model.npz", "-n", "7"
     more = ("--column", "a") if what == "predict" else ()

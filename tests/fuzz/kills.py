@@ -21,27 +21,20 @@ from tests.fuzz import case
 from tests.fuzz.case import Case, require
 
 CODE = "import sys, nfref_command; sys.exit(nfref_command.main())"
+# Decisions of a plan that have no option, and a checkpoint after every epoch.
+DECIDED = """if True:
+    import functools
+    from nfref.cli import fit
+    from nfref.tables.fitting import trainings
+    fit.Plan = functools.partial(fit.Plan, DECISIONS)
+    trainings.CHECKPOINT_SECONDS = 0.0
+"""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGINT twice")
-SMALL = (
-    "fit",
-    "t.csv",
-    "--flow",
-    "realnvp",
-    "--layers",
-    "1",
-    "--hidden",
-    "8",
-    "--lr",
-    "1e-9",
-    "--dtype",
-    "float64",
-    "--quiet",
-    "--out",
-    "m.npz",
-)
-ENDLESS = (*SMALL, "--epochs", "100000")
-ONE = (*SMALL, "--epochs", "60")
-SEARCH = ("fit", "t.csv", "--members", "2", "--epochs", "6", "--quiet", "--out", "m.npz")
+SMALL = ("fit", "t.csv", "--flow", "realnvp", "--out", "m.npz")
+# Arguments, and decisions of the plan
+ENDLESS = (SMALL, "epochs=100_000, learning_rate=1e-9, dtype='float64'")
+ONE = (SMALL, "epochs=60, learning_rate=1e-9, dtype='float64'")
+SEARCH = (("fit", "t.csv", "--effort", "quick", "--out", "m.npz"), "epochs=6")
 MOST_KILLS = 2  # per fit
 LOST = []  # seconds of work that each kill -9 lost
 
@@ -51,8 +44,10 @@ def started(folder, *arguments, fit):
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
 
+    words, decisions = fit
+    code = DECIDED.replace("DECISIONS", decisions) + CODE
     return subprocess.Popen(
-        [sys.executable, "-c", CODE, *fit, *arguments],
+        [sys.executable, "-c", code, *words, *arguments],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

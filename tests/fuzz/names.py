@@ -134,7 +134,7 @@ def by_parquet(folder, rng, names):
 
 def by_command(folder, names, data, *options):
     status, output, errors = command(
-        folder, "fit", data, *options, "--members", 0, "--quiet", "--out", "m.npz"
+        folder, "fit", data, *options, "--flow", "mixture", "--out", "m.npz"
     )
     require(len(errors) < 1500, f"{len(errors)} characters of {errors[:200]!a}")
     if status == 2:

@@ -135,7 +135,7 @@ def by_command(folder, rng, kind, exponent):
         for row, cell in zip(x, cells):
             file.write(f"{float(row[0])!r},{float(row[1])!r},{cell}\n")
     status, output, errors = command(
-        folder, "fit", "t.csv", "--weights", "w", "--members", 0, "--quiet", "--out", "m.npz"
+        folder, "fit", "t.csv", "--weights", "w", "--flow", "mixture", "--out", "m.npz"
     )
     if status == 2:
         require(plain is None or np.sum(np.asarray(weight) > 0) < 5, f"refused: {errors}")

@@ -71,11 +71,11 @@ def test_the_command_line(tmp_path):
     model = str(tmp_path / "wine.npz")
     done = without_numba(
         "from nfref.cli import main\n"
-        "sys.exit(main(['fit', 'wine', '--flow', 'maf', '--epochs', '1', "
-        f"'--quiet', '--out', {model!r}]) or main(['score', {model!r}, 'wine']) "
+        "sys.exit(main(['fit', 'wine', '--flow', 'maf', '--time', '1', "
+        f"'--out', {model!r}]) or main(['score', {model!r}, 'wine']) "
         "or main(['info', '--system']))"
     )
-    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert done.returncode == 0 and done.stderr.count("\n") <= 1, done.stderr  # a note on wine
     lines = done.stdout.splitlines()
     problem = "numba is not installed (pip install numba)"
     assert {f"numba:      {problem}", "backend:    numpy", f"cache:      none, {problem}"} <= set(

@@ -12,7 +12,7 @@ PLAIN = [f"{a},{b}" for a, b in ROWS]
 def fit(path, lines, *options, encoding="utf-8"):
     path.write_text("\n".join(lines) + "\n", encoding=encoding)
     out = str(path.parent / "m.npz")
-    return main(["fit", str(path), "--members", "0", "--verbose", "--out", out, *options])
+    return main(["fit", str(path), "--flow", "mixture", "--out", out, *options])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_one_line_and_nothing_is_written(tmp_path, capsys, lines, options, encod
 
 def test_a_mark_of_byte_order_is_no_part_of_a_name(tmp_path, capsys):
     assert fit(tmp_path / "t.csv", ["a,b", *PLAIN], encoding="utf-8-sig") == 0
-    assert "line 1 is taken as names: 'a', 'b'" in capsys.readouterr().out
+    assert "columns: a (rounded to 0.0001), b (rounded" in capsys.readouterr().out
 
 
 def test_more_columns_than_rows(tmp_path, capsys):
@@ -75,4 +75,4 @@ def test_more_columns_than_rows(tmp_path, capsys):
 
 def test_ties_are_named(tmp_path, capsys):
     assert fit(tmp_path / "t.csv", ["a,b", *PLAIN, *(f"0.123456789,{b}" for _, b in ROWS)]) == 0
-    assert "values with a probability of their own: 'a' 0.123457" in capsys.readouterr().out
+    assert "atoms 0.123457)" in capsys.readouterr().out

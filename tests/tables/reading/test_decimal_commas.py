@@ -61,5 +61,5 @@ def test_a_fit_reads_them(tmp_path, capsys):
     rows = np.random.default_rng(0).standard_normal((40, 2)).round(4)
     lines = [f"{a};{b}".replace(".", ",") for a, b in rows.tolist()]
     path = written(tmp_path / "t.csv", "\n".join(["a;b", *lines]) + "\n")
-    assert main(["fit", str(path), "--members", "0", "--effort", "quick"]) == 0
+    assert main(["fit", str(path), "--flow", "mixture", "--effort", "quick"]) == 0
     assert "40 rows" in capsys.readouterr().out

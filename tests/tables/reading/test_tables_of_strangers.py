@@ -47,17 +47,15 @@ def fails(capsys, *arguments):
 def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folder, capsys, kind):
     data, name = mixed(), f"t.{kind}"
     data.to_csv(name, index=False) if kind == "csv" else data.to_parquet(name)
-    errors = fails(capsys, "fit", name, "--members", 0, "--out", "m.npz")
+    errors = fails(capsys, "fit", name, "--flow", "mixture", "--out", "m.npz")
     assert "column 'name': expected labels that repeat, got 400 different ones" in errors
     assert "--without name leaves the column out" in errors
-    status, output, errors = run(
-        capsys, "fit", name, "--without", "name", "--members", 0, "--verbose"
-    )
-    assert status == 0 and "'city' category" in output and "'married' category" in output
-    assert "'id' only numbers the rows: --without id leaves it" in output
-    assert "'temp' 0.5\n" in output and "a density can" not in output
+    status, output, errors = run(capsys, "fit", name, "--without", "name", "--flow", "mixture")
+    assert status == 0 and "city (category: " in output and "married (category: " in output
+    assert "'id' numbers the rows: --without id leaves it" in errors
+    assert "rounded to 0.5" in output and "a density can" not in errors
     status, _, errors = run(
-        capsys, "fit", name, "--without", "id,name", "--members", 0, "--quiet", "--out", "m.npz",
+        capsys, "fit", name, "--without", "id,name", "--flow", "mixture", "--out", "m.npz",
         "--column", "income=real", "--column", "temp=real",
     )  # fmt: skip
     assert status == 0
@@ -76,8 +74,8 @@ def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folde
     data[["name", "city", "married", "temp"]].to_csv("part.csv", index=False)
     status, output, errors = run(capsys, "predict", "m.npz", "part.csv", "--column", "income")
     assert status == 0 and "'name'" in errors and len(output.splitlines()) == N + 1
-    status, output, errors = run(capsys, "sample", "m.npz", "--given-from", "part.csv")
-    assert status == 0 and "São Paulo" in output
+    status, _, errors = run(capsys, "impute", "m.npz", "part.csv", "--out", "whole.csv")
+    assert status == 0 and "São Paulo" in (folder / "whole.csv").read_text(encoding="utf-8")
     status, _, errors = run(capsys, "plot", "m.npz", "--data", name, "--out", "m.png")
     assert status == 0 and errors == note
 
@@ -85,7 +83,7 @@ def test_text_that_repeats_is_a_category_and_other_columns_can_be_left_out(folde
 def test_a_file_without_all_columns_is_refused_as_before(folder, capsys):
     data = mixed()[["income", "temp"]]
     data.to_csv("t.csv", index=False)
-    assert run(capsys, "fit", "t.csv", "--members", 0, "--out", "m.npz")[0] == 0
+    assert run(capsys, "fit", "t.csv", "--flow", "mixture", "--out", "m.npz")[0] == 0
     data.rename(columns={"temp": "heat"}).assign(more=1).to_csv("other.csv", index=False)
     assert "missing: 'temp'; extra: 'heat', 'more'" in fails(capsys, "score", "m.npz", "other.csv")
     np.save("t.npy", np.ones((5, 3)))
@@ -116,9 +114,9 @@ def test_text_that_begins_as_a_number_is_no_category(folder, capsys, cells, mess
     pd.DataFrame({"a": np.resize(cells, 50), "b": rng.standard_normal(50)}).to_csv(
         "t.csv", index=False
     )
-    errors = fails(capsys, "fit", "t.csv", "--members", 0)
+    errors = fails(capsys, "fit", "t.csv", "--flow", "mixture")
     assert message in errors and "--without a leaves the column out" in errors
-    assert run(capsys, "fit", "t.csv", "--members", 0, "--without", "a")[0] == 0
+    assert run(capsys, "fit", "t.csv", "--flow", "mixture", "--without", "a")[0] == 0
 
 
 def test_one_message_names_all_columns_that_are_refused(folder, capsys):
@@ -135,7 +133,7 @@ def test_one_message_names_all_columns_that_are_refused(folder, capsys):
             "sex": rng.choice(["f", "m"], 60),
         }
     ).to_csv("t.csv", index=False)
-    errors = fails(capsys, "fit", "t.csv", "--members", 0)
+    errors = fails(capsys, "fit", "t.csv", "--flow", "mixture")
     assert (
         "expected columns that can be fitted, got 5 that cannot (--without "
         "when,share,id,land,remark leaves these columns out, --column when=category "
@@ -149,25 +147,25 @@ def test_one_message_names_all_columns_that_are_refused(folder, capsys):
     ):
         assert words in errors
     left_out = ("--without", "when,share,id,land,remark")
-    assert run(capsys, "fit", "t.csv", "--members", 0, *left_out)[0] == 0
+    assert run(capsys, "fit", "t.csv", "--flow", "mixture", *left_out)[0] == 0
     labels = ("--without", "share,id,land,remark", "--column", "when=category")
-    assert run(capsys, "fit", "t.csv", "--members", 0, *labels)[0] == 0
+    assert run(capsys, "fit", "t.csv", "--flow", "mixture", *labels)[0] == 0
     for name, words in (
         ("sex", "column 'sex': expected numbers, got '"),
         ("when", "row 1 (line 2), column 'when': expected a number, got '2024-01-01' (write"),
     ):
-        errors = fails(capsys, "fit", "t.csv", "--members", 0, "--weights", name)
+        errors = fails(capsys, "fit", "t.csv", "--flow", "mixture", "--weights", name)
         assert f"--weights: t.csv: {words}" in errors
 
 
 def test_one_message_names_bad_cells_wherever_they_are(folder, capsys):
-    """Below the first 200 rows, beyond a sample of the rows, and in the second of two files."""
+    """Below the first 200 rows, and in the second of two files."""
     cells = np.random.default_rng(0).standard_normal((600, 4)).astype(str).astype(object)
     pd.DataFrame(cells, columns=[*"abcd"]).to_csv("0.csv", index=False)
     cells[300, 1], cells[400, 2], cells[500, 3] = "n/k", "2024-01-02", "1,234"
     pd.DataFrame(cells, columns=[*"abcd"]).to_csv("t.csv", index=False)
-    for arguments in (("t.csv",), ("t.csv", "--rows", 100), ("*.csv",)):
-        errors = fails(capsys, "fit", *arguments, "--members", 0)
+    for arguments in (("t.csv",), ("*.csv",)):
+        errors = fails(capsys, "fit", *arguments, "--flow", "mixture")
         assert "t.csv: expected columns that can be fitted, got 3 that cannot (--with" in errors
         for words in (
             "row 301 (line 302), column 'b': expected a number, got 'n/k'",
@@ -176,7 +174,7 @@ def test_one_message_names_bad_cells_wherever_they_are(folder, capsys):
         ):
             assert words in errors
     assert "row 501" in fails(capsys, "fit", "t.csv", "--weights", "d", "--without", "b,c")
-    assert run(capsys, "fit", "t.csv", "--members", 0, "--without", "b,c,d")[0] == 0
+    assert run(capsys, "fit", "t.csv", "--flow", "mixture", "--without", "b,c,d")[0] == 0
 
 
 def test_a_line_above_the_names_is_named(folder, capsys):
@@ -207,7 +205,7 @@ def test_figures_of_a_row_far_out_stay_in_their_column(folder, capsys):
     data = np.random.default_rng(0).standard_normal((300, 2))
     data[:60, 0] *= 1e25
     np.savetxt("t.csv", data, delimiter=",")
-    _, output, _ = run(capsys, "fit", "t.csv", "--members", 0)
+    _, output, _ = run(capsys, "fit", "t.csv", "--flow", "mixture")
     assert max(map(len, output.split("test nats per row")[1].splitlines()[1:])) <= 80
 
 

@@ -403,9 +403,8 @@ def test_files_and_frames_go_by_one_rule(tmp_path, one_round):
             [
                 "fit",
                 str(tmp_path / "t.parquet"),
-                "--members",
-                "0",
-                "--quiet",
+                "--flow",
+                "mixture",
                 "--out",
                 str(tmp_path / "m.npz"),
             ]
@@ -418,7 +417,7 @@ def test_files_and_frames_go_by_one_rule(tmp_path, one_round):
     assert kinds(of_file) == kinds(of_frame) == expected
     X["when"] = pd.date_range("2020", periods=N)
     X.to_parquet(tmp_path / "t.parquet")
-    assert main(["fit", str(tmp_path / "t.parquet"), "--members", "0"]) == 2
+    assert main(["fit", str(tmp_path / "t.parquet"), "--flow", "mixture"]) == 2
     refused(X)
 
 
