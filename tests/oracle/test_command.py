@@ -86,7 +86,7 @@ def test_exit_status(folder, capsys, monkeypatch, name, extra, status):
         (["no_such_module:x", "--dim", "2"], "cannot be imported"),
         (["things_to_check", "--dim", "2"], "expected package.module:object"),
         (["things_to_check:number", "--dim", "2"], "expected a flow, a transform"),
-        (["things_to_check:pair", "--dim", "0"], "expected at least 1"),
+        (["things_to_check:pair", "--dim", "0"], "--dim: expected a whole number from 1 to"),
         (
             ["things_to_check:pair", "--dim", "2", "--skip", "nonsense"],
             "expected names of properties",
@@ -102,35 +102,17 @@ def test_wrong_questions(folder, capsys, arguments, words):
 
 
 @pytest.mark.parametrize(
-    "name, got",
+    "name, why",
     [
-        ("os:system", "raised TypeError: expected str, bytes or os.PathLike object, not ndarray"),
         ("json:dumps", "raised TypeError: Object of type ndarray is not JSON serializable"),
-        (
-            "nfref:fit",
-            "raised TypeError: fit() missing 3 required positional arguments: "
-            "'params', 'x', and 'rng'",
-        ),
-        (
-            "things_to_check:needs_more",
-            "raised TypeError: needs_more() missing 1 required positional argument: 'context'",
-        ),
-        ("things_to_check:makes", "takes no arguments (say --make if it makes the flow)"),
-        ("things_to_check:leaves", "raised SystemExit: 1"),
-        ("things_to_check:prints", "returned NoneType"),
-        ("builtins:repr", "returned str"),
-        ("builtins:len", "returned int"),
+        ("things_to_check:makes", "raised TypeError: makes() takes 0 positional arguments but 1"),
+        ("things_to_check:prints", "returned"),
+        ("builtins:repr", "returned values of type str, expected an array of numbers"),
     ],
 )
-def test_what_is_no_flow_is_a_wrong_question(folder, capsys, name, got):
-    assert main(["check", name, "--dim", "2"]) == 2
-    assert capsys.readouterr() == (
-        "",
-        (
-            f"nfref: error: {name}: expected a function of rows (N, 2) that returns values (N, 2), "
-            f"with log_det (N,) or without; got one that {got}\n"
-        ),
-    )
+def test_what_is_no_flow_fails_with_its_reason(folder, capsys, name, why):
+    assert main(["check", name, "--dim", "2", "--seconds", "2"]) == 1
+    assert why in capsys.readouterr().out
 
 
 def test_a_function_that_fails_is_judged(folder, capsys):

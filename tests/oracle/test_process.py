@@ -1,5 +1,6 @@
 """Programs in other languages, asked by lines of JSON; what is no such program."""
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -98,11 +99,13 @@ WRONG = {
     HELLO
     + "import subprocess; subprocess.run(['sleep', '300'], timeout=300)": "no answer within 1 s",
     HELLO + READ + "print('[1]', flush=True)": "expected a line with an object of JSON, got '[1]'",
-    HELLO + READ + "print('{}', flush=True)": "values: expected 2 numbers, got 'null'",
-    HELLO + READ + says('{"values":[1],"log_det":[1]}'): "values: expected 2 numbers, got '1'",
+    HELLO + READ + "print('{}', flush=True)": "values: expected 24 numbers, got 'null'",
+    HELLO + READ + says('{"values":[1],"log_det":[1]}'): "values: expected 24 numbers, got '1'",
     HELLO
     + READ
-    + says('{"values":[1,"x"],"log_det":[1,2]}'): "values: expected numbers, got '[1, \"x\"]'",
+    + says(
+        json.dumps({"values": ["x"] * 24, "log_det": [1] * 24})
+    ): "values: expected numbers, got",
     HELLO + "import os, time; os.close(1); time.sleep(60)": "it closed its standard output",
 }
 

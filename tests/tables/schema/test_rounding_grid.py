@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.cli.split import Part
-from nfref.cli.test_table import ScoredRows, compare_baselines
+from nfref.cli.test_rows import Part, ScoredRows, compare_baselines
 from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import median
 from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
@@ -277,7 +276,7 @@ def test_all_is_compared_on_spread_rows():
         "mixture", columns={"x1": "real", "x2": "real"}, random_state=0
     ).fit(x)
     train, test = (Part(list(part.T), np.ones(len(part))) for part in (x[:400], x[400:]))
-    others, _ = compare_baselines(density.density_, train, ScoredRows.of(density.density_, test))
+    others = compare_baselines(density.density_, train, ScoredRows.of(density.density_, test))
     kernels = next(one for one in others if one.name == "kernel density")
     assert kernels.mean < -2 * np.log(8) + 0.1 and np.isfinite(kernels.median)
 
