@@ -100,7 +100,7 @@ def count(minimum: int, maximum: int = 10**15) -> Callable[[str], int]:
 def above_zero(limit: float) -> Callable[[str], float]:
     """Return a type of option: a number above 0 and below ``limit``."""
 
-    def read(text):
+    def read(text: str) -> float:
         found = floats(text, ",")
         if len(found) != 1 or not 0 < found[0] < limit:
             raise ArgumentTypeError(f"expected a number above 0 and below {limit:g}, got {text!r}")
