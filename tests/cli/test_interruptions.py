@@ -15,6 +15,7 @@ import pytest
 
 import nfref
 from nfref.cli import main
+from nfref.runtime import interrupts
 from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import load_model
 from nfref.tables.fitting import flow_kinds, trainings
@@ -218,9 +219,12 @@ def test_in_python_ctrl_c_keeps_the_best_and_a_second_one_raises(ctrl_c, monkeyp
 
         def epoch(*state):
             if once:
+                while not signals.keeps:  # the first of the simple densities
+                    time.sleep(0.001)
                 signal.pthread_kill(main_thread().ident, once.pop())
 
-        with monkeypatch.context() as patch:
+        keeping = interrupts.keeping([signal.SIGINT], twice=True)
+        with monkeypatch.context() as patch, keeping as signals:
             patch.setattr(Progress, "epoch", epoch)
             estimator.fit(np.random.default_rng(0).standard_normal((200, 2)))
 

@@ -1,7 +1,5 @@
 """Checkpoints: files with the state of a fit after an epoch."""
 
-from dataclasses import replace
-
 from nfref.runtime.annotations import Any, PathLike
 from nfref.runtime.checks import one_line
 from nfref.tables.files import archives
@@ -29,8 +27,6 @@ def write(path: PathLike, state: SearchState, asked: dict[str, Any]) -> None:
 def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
     """Read the SearchState of a fit that asked for the same.
 
-    Only ``--epochs`` may be larger. Then trainings that went to the last epoch begin again.
-
     Raises
     ------
     ArchiveError
@@ -39,12 +35,10 @@ def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
     content = archives.load(path, "checkpoint", FORMAT, VERSION)
     if not isinstance(content.get("state"), SearchState):
         raise ArchiveError(f"{path}: expected the state of a fit, got others")
-    written, state = content.get("asked"), content["state"]
+    written = content.get("asked")
     for name, value in asked.items():
         was = written.get(name) if isinstance(written, dict) else None
-        if name == "--epochs" and isinstance(was, int) and was < value:
-            state = _short_of(state, was)
-        elif was != value:
+        if was != value:
             expected = {
                 "DATA": "the DATA it was written with, got other rows",
                 "search": "a checkpoint of this version's search, got one of an older "
@@ -53,16 +47,4 @@ def read(path: PathLike, asked: dict[str, Any]) -> SearchState:
             both = one_line(was, 60), one_line(value, 60)
             other = f"{name} {both[0]} as when it was written, got {both[1]}"
             raise ArchiveError(f"{path}: expected {expected.get(name, other)}")
-    return state
-
-
-def _short_of(state, epochs):
-    """Return the state without trainings that may have ended only because no epochs were left."""
-    return replace(
-        state,
-        trainings=tuple(
-            one
-            for one in state.trainings
-            if one.vector is None or len(one.history.get("train", ())) < epochs
-        ),
-    )
+    return content["state"]

@@ -23,11 +23,7 @@ NUMBER = (float, int, np.integer)
 
 
 def write_table(
-    target: Any,
-    columns: Sequence[str],
-    blocks: Iterable[Array],
-    guarded: bool = False,
-    whole: Collection[str] = (),
+    target: Any, columns: Sequence[str], blocks: Iterable[Array], whole: Collection[str] = ()
 ) -> None:
     """Write rows that come as (M, D) arrays; numbers keep all their digits.
 
@@ -41,8 +37,6 @@ def write_table(
     blocks : iterable of (M, D) arrays
         Float32 values are written with the digits that float32 needs. Those of an .npy or an .npz
         are all held in memory.
-    guarded : bool
-        Put an apostrophe before text that a spreadsheet would take for a formula.
     whole : collection of str
         Columns of whole numbers, which a .parquet holds as such.
 
@@ -51,8 +45,6 @@ def write_table(
     TableError
         If no format has that suffix, or the format does not hold text.
     """
-    if guarded:
-        columns, blocks = [_guarded(name) for name in columns], map(_guarded_rows, blocks)
     if hasattr(target, "write"):
         return _write_text(target, columns, blocks, ",")
     write, blocks = writer(target), iter(blocks)
@@ -105,17 +97,6 @@ def as_stored(path: PathLike, texts: Array) -> Array:
 
 # Only names that every reader takes for names are unquoted; quotes mark the others as names.
 _PLAIN = re.compile(r"[^\W\d_](?:[\w .()/%-]*[\w)%])?")
-
-
-def _guarded(cell):
-    formula = isinstance(cell, str) and cell.lstrip()[:1] in tuple("=+-@") and not is_number(cell)
-    return f"'{cell}" if formula else cell
-
-
-def _guarded_rows(values):
-    if values.dtype.kind != "O":
-        return values
-    return np.array([list(map(_guarded, row)) for row in values.tolist()], object)
 
 
 def _write_file(file, columns, blocks, whole, kind):

@@ -151,16 +151,6 @@ def test_a_fault_on_the_way_leaves_the_old_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
-def test_text_that_a_spreadsheet_would_compute_is_guarded_on_request(tmp_path):
-    rows = np.array([["=1+1", -1.5], ["@x", 2], ["-3", 4.0], [" +a", "b"]], object)
-    target = io.StringIO()
-    write_table(target, ["-a", "b"], [rows], guarded=True)
-    assert target.getvalue() == "\"'-a\",\"b\"\n'=1+1,-1.5\n'@x,2\n-3,4\n' +a,b\n"
-    plain = io.StringIO()
-    write_table(plain, ["a", "b"], [rows])
-    assert "'" not in plain.getvalue()
-
-
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = written(tmp_path, "kept.csv", "old")
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012, raised while it writes
