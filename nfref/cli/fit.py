@@ -28,8 +28,7 @@ from nfref.tables.fitting.effort import EFFORTS
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.flow_kinds import FLOWS
 from nfref.tables.fitting.plan import BUDGET, Plan, TableFit
-from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import Fitted
+from nfref.tables.fitting.results import Fitted, Progress
 from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.fitting.trainings import SearchState
 from nfref.tables.queries.scoring import AsDensity

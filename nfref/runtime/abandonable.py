@@ -7,6 +7,7 @@ without waiting for it.
 import contextvars
 import threading
 
+from nfref.runtime import interrupts
 from nfref.runtime.annotations import Any, Callable, Sequence
 
 
@@ -42,19 +43,27 @@ class Call(threading.Thread):
         return self.function(*self.arguments)
 
 
+class Abandoned(KeyboardInterrupt):
+    """A call that an interrupted fit does not wait for."""
+
+
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return ``function(*arguments)``, which Ctrl-C abandons and never interrupts.
 
     Python raises KeyboardInterrupt between any two instructions of the main thread, also where
-    LLVM calls back, which loses it. So in the main thread the call has a thread of its own.
+    LLVM calls back, which loses it. So in the main thread the call has a thread of its own; and in
+    the threads of a fit, which no signal reaches.
     """
-    if threading.current_thread() is not threading.main_thread():
+    thread = threading.current_thread()
+    main = thread is threading.main_thread()
+    if isinstance(thread, Call) or not (main or interrupts.in_fit()):
         return function(*arguments)
     one = Call(function, arguments)
     try:
         one.start()
-        while not one.ended.wait(0.1):  # on Windows, Ctrl-C cannot end a wait without a timeout
-            pass
+        while not one.ended.wait(0.3):  # on Windows, Ctrl-C cannot end a wait without a timeout
+            if interrupts.came():
+                raise Abandoned
     except KeyboardInterrupt:
         one.abandoned = True
         raise

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nfref.runtime import params as trees
+from nfref.runtime.abandonable import Abandoned
 from nfref.runtime.annotations import Any, Array, Callable, Iterator
 from nfref.runtime.backends import chosen, numba_problem
 
@@ -127,7 +128,10 @@ def run(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
         if result is not None:
             return result
     if backend in ("numba", "cuda") and not numba_problem():
-        result = _load(twin.numba)(*arguments)
+        try:
+            result = _load(twin.numba)(*arguments)
+        except Abandoned:  # an interrupted fit keeps what it has, and waits for no compilation
+            result = None
         if result is not None:
             return result
     return formula(*arguments)

@@ -3,8 +3,7 @@
 A signal raises KeyboardInterrupt wherever the main thread is. That is right until a fit has its
 first candidate (:func:`keep`). From then on a signal only leaves a note, and the fit ends with the
 candidates that it has. It looks at the note (:func:`came`) after each step of a training, each
-iteration of EM and each round of values for empty cells. Before that it waits for a kernel that is
-being compiled.
+iteration of EM and each round of values for empty cells, and while it waits for a compiler.
 """
 
 import contextlib
@@ -109,6 +108,11 @@ def keep() -> None:
         if signals.came:
             raise KeyboardInterrupt
         signals.keeps = True
+
+
+def in_fit() -> bool:
+    """Return True in the threads of a fit that handles signals."""
+    return _CURRENT.get() is not None
 
 
 def came() -> bool:

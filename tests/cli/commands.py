@@ -130,7 +130,7 @@ SAYS_EPOCHS = """if True:
     import sys
     import nfref_command
     from nfref.tables.fitting import trainings
-    from nfref.tables.fitting.progress import Progress
+    from nfref.tables.fitting.results import Progress
     trainings.CHECKPOINT_SECONDS = EVERY
     def epoch(self, name, fold, *rest):
         if fold == 0:

@@ -19,7 +19,7 @@ from nfref.runtime import interrupts
 from nfref.tables.files import checkpoints
 from nfref.tables.files.model_file import load_model
 from nfref.tables.fitting import flow_kinds, trainings
-from nfref.tables.fitting.progress import Progress
+from nfref.tables.fitting.results import Progress
 from tests.cli.commands import (
     COLUMNS,
     COMMAND,

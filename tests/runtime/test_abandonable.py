@@ -4,10 +4,13 @@ import operator
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
-from nfref.runtime.abandonable import Call, any_abandoned, call
+from nfref.runtime import interrupts
+from nfref.runtime.abandonable import Abandoned, Call, any_abandoned, call
 
 
 @pytest.mark.parametrize("divisor, value, error", [(2, 3, None), (0, None, ZeroDivisionError)])
@@ -48,6 +51,24 @@ def test_ctrl_c_abandons_a_call_and_does_not_interrupt_it(ctrl_c):
     assert any_abandoned() and not done.is_set()
     end.set()
     assert done.wait(10)
+
+
+def test_a_thread_of_an_interrupted_fit_abandons_a_call(ctrl_c):
+    started, end = threading.Event(), threading.Event()
+
+    def wait():
+        started.set()
+        return call(end.wait)  # within a call there is no other thread
+
+    with interrupts.keeping([signal.SIGINT]), ThreadPoolExecutor(1) as pool:
+        interrupts.keep()
+        found = pool.submit(copy_context().run, call, wait)
+        started.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Abandoned):
+            found.result(10)
+        assert any_abandoned()
+        end.set()
 
 
 def test_an_abandoned_call_is_known_until_it_ends():

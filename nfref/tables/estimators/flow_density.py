@@ -22,8 +22,7 @@ from nfref.tables.estimators.predictions import Predictions
 from nfref.tables.estimators.validation import Rows, weight_of
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import BUDGET, TableFit, asked_plan
-from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import CandidateTable
+from nfref.tables.fitting.results import CandidateTable, Progress
 from nfref.tables.fitting.supports import choose_supports
 from nfref.tables.queries import answers
 from nfref.tables.queries.scoring import sample_table

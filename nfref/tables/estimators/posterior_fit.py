@@ -14,8 +14,7 @@ from nfref.tables.densities.wide import Wide
 from nfref.tables.estimators.posterior_rows import Bounds, supports_of
 from nfref.tables.fitting.fit import fit_table
 from nfref.tables.fitting.plan import TableFit, asked_plan
-from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import Fitted
+from nfref.tables.fitting.results import Fitted, Progress
 from nfref.tables.schema.column_inference import find_columns
 
 WIDE_SHARE = 0.05  # weight up to which the wide member is left out

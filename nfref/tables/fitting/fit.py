@@ -28,8 +28,7 @@ from nfref.tables.fitting.folds import (
 )
 from nfref.tables.fitting.gaps import fit_with_gaps
 from nfref.tables.fitting.plan import TableFit
-from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import CandidateResult, Fitted, OutOfFoldScores
+from nfref.tables.fitting.results import CandidateResult, Fitted, OutOfFoldScores, Progress
 from nfref.tables.schema.columns import Continuous, as_numbers, is_missing
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows
 

@@ -29,8 +29,7 @@ from nfref.tables.fitting.flow_kinds import FlowKind
 from nfref.tables.fitting.flow_training import TrainingCost, train_flow
 from nfref.tables.fitting.folds import UnitRows, make_folds
 from nfref.tables.fitting.plan import Plan
-from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import CandidateResult
+from nfref.tables.fitting.results import CandidateResult, Progress
 from nfref.tables.fitting.trainings import Queue, SearchState, Training
 
 FLOW_ROWS = 50  # fewest rows for which flows are tried beside simple densities

@@ -25,8 +25,7 @@ import numpy as np
 from nfref.runtime.annotations import Array, Callable, Sequence
 from nfref.runtime.interrupts import came
 from nfref.tables.fitting.plan import TableFit
-from nfref.tables.fitting.progress import Progress
-from nfref.tables.fitting.results import Fitted
+from nfref.tables.fitting.results import Fitted, Progress
 from nfref.tables.queries.answers import impute
 from nfref.tables.schema.columns import is_missing, with_gaps
 from nfref.tables.schema.distinct_rows import as_counts, effective_rows, grouped_rows

@@ -8,7 +8,7 @@ from nfref.runtime.annotations import Any, Array, Callable, Places, Sequence
 from nfref.runtime.checks import check_count, check_positive, shortened
 from nfref.tables.fitting.effort import EFFORTS, Effort
 from nfref.tables.fitting.flow_kinds import FLOWS, SEARCHED, FlowKind
-from nfref.tables.fitting.progress import Progress
+from nfref.tables.fitting.results import Progress
 from nfref.tables.fitting.trainings import SearchState
 
 BUDGET = 600.0  # default seconds of a search
