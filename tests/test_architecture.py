@@ -46,7 +46,7 @@ LAYERS = (
     ("plots", "plots", "all above but kernels, dispatch", 492),
     ("reading", "tables tables.reading", "foundations", 706),
     ("schema", "tables.schema", "all above but kernels, dispatch", 1076),
-    ("densities", "tables.densities", "all above but kernels, dispatch", 1760),
+    ("densities", "tables.densities", "all above but kernels, dispatch", 1719),
     ("queries", "tables.queries", "all above but kernels, dispatch", 1064),
     ("fitting", "tables.fitting", "all above but kernels, dispatch", 1664),
     ("model files", "tables.files", "all above but kernels, dispatch", 394),
@@ -58,9 +58,9 @@ LAYERS = (
         "model files, estimators",
         5599,
     ),
-    ("command line", "cli __main__", "all above but dispatch", 2055),
+    ("command line", "cli __main__", "all above but dispatch", 2049),
 )
-LINES_OF_TESTS = 60_032  # in tests/, with comments and blank lines; this number only falls
+LINES_OF_TESTS = 59_983  # in tests/, with comments and blank lines; this number only falls
 ORDER = [layer for layer, *_ in LAYERS]
 LAYER_OF = {part: layer for layer, holds, *_ in LAYERS for part in holds.split()}
 

@@ -10,7 +10,6 @@ from nfref.cli.data import Data
 from nfref.runtime.annotations import Any, Array, Places, Sequence
 from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.gaussian import Gaussian
-from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.pool import mean_and_error
 from nfref.tables.densities.table_density import TableDensity
 from nfref.tables.fitting.folds import held_out_copies, point_mass_rows
@@ -22,7 +21,6 @@ from nfref.tables.schema.distinct_rows import as_counts, distinct_rows
 
 LEAST_ROWS = 5
 MARGINAL_ROWS = 200  # most test rows that are scored with empty cells: each takes 1,000 samples
-KERNELS = 4000  # most rows that have kernels
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ def compare_candidates(fitted: Fitted, tests: ScoredRows) -> list[CandidateResul
 def compare_baselines(
     density: TableDensity, train: Part, tests: ScoredRows, truth: Any = None
 ) -> list[CandidateResult]:
-    """Score a Gaussian, a kernel density and the true density, if it is known, on test rows.
+    """Score a Gaussian and the true density, if it is known, on test rows.
 
     Parameters
     ----------
@@ -219,10 +217,6 @@ def compare_baselines(
         with suppress(ValueError, np.linalg.LinAlgError), np.errstate(all="ignore"):
             gaussian = Gaussian.fit(np.stack(train.table, axis=1), train.weight)
             found["full Gaussian"] = gaussian.log_prob(rows)  # these units are not robust
-        _, known, _ = density.encode(train.table)
-        _, u, log_slope = density.encode(test.table)
-        kernels = KernelDensity.choose(known[:KERNELS], weight=train.weight[:KERNELS])
-        found["kernel density"] = kernels.log_prob(u) + log_slope
     if truth is not None:
         found["true density"] = truth.log_prob(rows)
     return [CandidateResult.of(name, score, test.weight) for name, score in found.items()]

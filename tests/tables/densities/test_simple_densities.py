@@ -8,7 +8,6 @@ from scipy import integrate, stats
 import nfref
 from nfref.tables.densities.gaussian import Gaussian
 from nfref.tables.densities.grouped import GroupedGaussian
-from nfref.tables.densities.kernel_density import KernelDensity
 from nfref.tables.densities.mixture import GaussianMixture
 from nfref.tables.densities.pool import Regressed, ridge_slopes
 from nfref.tables.densities.wide import Wide
@@ -224,35 +223,6 @@ def test_the_wide_density_its_mass_and_its_quantiles_agree(reach):
         wide.below(-np.abs(found)), stats.norm.cdf(-np.abs(normal)), rtol=1e-9
     )
     np.testing.assert_array_equal(np.sign(found), np.sign(normal))
-
-
-def test_kernels_are_those_of_scikit_learn():
-    from sklearn.model_selection import GridSearchCV, KFold
-    from sklearn.neighbors import KernelDensity as Theirs
-
-    rng = np.random.default_rng(16)
-    x, new = correlated(rng, 300, (1, 1, 1)), correlated(rng, 100, (1, 1, 1))
-    weight = rng.integers(1, 4, 300)
-    ours = KernelDensity.choose(x, weight=weight)
-    theirs = Theirs(bandwidth=ours.bandwidth).fit(x, sample_weight=weight)
-    np.testing.assert_allclose(ours.log_prob(new), theirs.score_samples(new), atol=1e-9)
-    # Its folds are consecutive rows, nfref's every fifth row; its score is a sum, over as many
-    # rows.
-    widths = 1.5 / 1.3 ** np.arange(14)
-    search = GridSearchCV(Theirs(), {"bandwidth": widths}, cv=KFold(5), refit=False)
-    search.fit(x.reshape(60, 5, 3).transpose(1, 0, 2).reshape(300, 3))
-    assert KernelDensity.choose(x).bandwidth == search.best_params_["bandwidth"]
-    assert widths[-1] < search.best_params_["bandwidth"] < widths[0]
-
-
-def test_kernels_of_few_rows_and_of_rows_that_count_nothing():
-    rng = np.random.default_rng(17)
-    assert np.isfinite(KernelDensity.choose(np.zeros((1, 2))).log_prob(np.ones((1, 2))))
-    x = rng.standard_normal((40, 2))
-    weight = np.repeat([1.0, 0.0], 20)
-    few, all_of_them = KernelDensity.choose(x[:20]), KernelDensity.choose(x, weight=weight)
-    assert few.bandwidth == all_of_them.bandwidth
-    np.testing.assert_allclose(all_of_them.log_prob(x), few.log_prob(x), rtol=1e-12)
 
 
 def groups_of_labels(rng, n):

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 import nfref
-from nfref.cli.test_rows import Part, ScoredRows, compare_baselines
 from nfref.tables.densities.encoder import spread_rows
 from nfref.tables.densities.pool import median
 from nfref.tables.fitting.folds import folds_of_copies, point_mass_rows
@@ -266,19 +265,6 @@ def test_of_a_row_that_many_equal_a_tenth_of_the_copies_are_held_out():
     assert [np.sum(parts[:30] == 0), np.sum(parts[30:] == 0)] == [3, 1]
     folds = folds_of_copies(np.arange(100) % 5, np.zeros(32, np.int64))
     assert np.ptp(np.bincount(folds)) <= 1
-
-
-def test_all_is_compared_on_spread_rows():
-    """Kernels gain nats from repeated values, but not on dequantised rows."""
-    rng = np.random.default_rng(2)
-    x = rng.integers(0, 8, (600, 2)).astype(float)
-    density = nfref.FlowDensity(
-        "mixture", columns={"x1": "real", "x2": "real"}, random_state=0
-    ).fit(x)
-    train, test = (Part(list(part.T), np.ones(len(part))) for part in (x[:400], x[400:]))
-    others = compare_baselines(density.density_, train, ScoredRows.of(density.density_, test))
-    kernels = next(one for one in others if one.name == "kernel density")
-    assert kernels.mean < -2 * np.log(8) + 0.1 and np.isfinite(kernels.median)
 
 
 def test_medians_stand_beside_means():
