@@ -60,7 +60,7 @@ LAYERS = (
     ),
     ("command line", "cli __main__", "all above but dispatch", 2049),
 )
-LINES_OF_TESTS = 59_983  # in tests/, with comments and blank lines; this number only falls
+LINES_OF_TESTS = 59_835  # in tests/, with comments and blank lines; this number only falls
 ORDER = [layer for layer, *_ in LAYERS]
 LAYER_OF = {part: layer for layer, holds, *_ in LAYERS for part in holds.split()}
 

@@ -59,7 +59,7 @@ def rows(rng, n):
 
 def figure(model, train, ranks):
     x = np.linspace(-2.9, 2.9, 80)
-    fan = model.quantile(np.stack([x, np.full(80, np.nan)], axis=1), "x2", LEVELS)
+    fan = model.predict_quantiles(np.stack([x, np.full(80, np.nan)], axis=1), "x2", LEVELS)
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(7.36, 3.4), layout="constrained", width_ratios=(1.7, 1)
     )
@@ -96,7 +96,7 @@ model = nfref.FlowDensity("nsf" if FULL else "mixture", members=1, epochs=40, ra
 )
 ranks = model.distribution(test, "x2")
 figure(model, train, ranks)
-low, high = model.quantile(test, "x2", (0.05, 0.95)).T
+low, high = model.predict_quantiles(test, "x2", (0.05, 0.95)).T
 inside = np.mean((low < test[:, 1]) & (test[:, 1] < high))
 pvalue = stats.kstest(ranks, "uniform").pvalue
 heights = np.histogram(ranks, bins=20, range=(0, 1), density=True)[0]
